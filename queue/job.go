@@ -1,0 +1,85 @@
+package queue
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"dancemta/internal/mailaddr"
+)
+
+// Job is one attempt to make: one message to those recipients of one
+// destination domain that are still waiting.
+type Job struct {
+	ID          ID
+	Destination string             // domain of all Recipients, as Destination gives it
+	Envelope    Envelope           // of the whole message, with all its recipients
+	Recipients  []mailaddr.Address // those to deliver to now
+	Attempt     int                // 1 for the first
+	Size        int64              // octets of the body
+	// Open returns the message as it was accepted. It may be called more than
+	// once and from the delivery's goroutine only; the caller closes it.
+	Open func() (io.ReadCloser, error)
+}
+
+// Result says what became of one recipient. The zero value is Deferred: what
+// nobody stated is temporary.
+type Result uint8
+
+// The results of an attempt.
+const (
+	Deferred  Result = iota // try again later
+	Delivered               // the next hop has taken responsibility
+	Failed                  // refused for good
+)
+
+// String returns the word for logs and lists.
+func (r Result) String() string {
+	switch r {
+	case Delivered:
+		return "delivered"
+	case Failed:
+		return "failed"
+	}
+	return "deferred"
+}
+
+// Final reports whether no further attempt follows.
+func (r Result) Final() bool { return r == Delivered || r == Failed }
+
+// Outcome is what an attempt did for one recipient.
+type Outcome struct {
+	Recipient mailaddr.Address
+	Result    Result
+	Reply     string // of the next hop or of ourselves, one line
+	Status    string // enhanced status code "5.1.1" (RFC 3463); empty: derived from Result
+	RemoteMTA string // host that gave Reply; empty when no server spoke
+}
+
+// Deliverer makes attempts. Deliver returns one outcome per recipient; one
+// that is missing counts as Deferred, and so does a panic. It is called at
+// once for many jobs and returns soon after ctx has ended.
+type Deliverer interface {
+	Deliver(ctx context.Context, job Job) []Outcome
+}
+
+// Summary describes a queued message for people: `queue list` and `show`.
+type Summary struct {
+	ID         ID                 `json:"id"`
+	Arrived    time.Time          `json:"arrived"`
+	Size       int64              `json:"size"` // octets
+	Sender     mailaddr.Address   `json:"sender"`
+	Identity   string             `json:"identity,omitempty"`
+	Session    string             `json:"session,omitempty"`
+	Recipients []RecipientSummary `json:"recipients"`
+}
+
+// RecipientSummary is the state of one recipient.
+type RecipientSummary struct {
+	Address     mailaddr.Address `json:"address"`
+	Destination string           `json:"destination"`
+	State       string           `json:"state"` // queued, deferred, delivered, failed
+	Attempts    int              `json:"attempts"`
+	Next        time.Time        `json:"next,omitzero"` // zero when State is final
+	LastReply   string           `json:"last_reply,omitempty"`
+}

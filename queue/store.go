@@ -1,0 +1,119 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// ErrNotFound says that a store has no message of this ID.
+var ErrNotFound = errors.New("no such message in the queue")
+
+// Store keeps messages. Everything it returns nil for is durable: it survives
+// the loss of power from then on. All methods may be called at once from many
+// goroutines. queue/storetest holds the suite that each engine passes.
+//
+// Errors are *Error for a disk that is full or broken. After Broken nothing
+// may change until the store is opened anew; after Full everything may be
+// tried again.
+type Store interface {
+	// Put reads body to its end and keeps it with env, due for all its
+	// destinations at the time due. On any error nothing is kept; an error of
+	// body is returned as it came. A present ID is refused.
+	Put(ctx context.Context, env Envelope, due time.Time, body io.Reader) error
+
+	// Due leases units whose time has come, the longest waiting first, and
+	// writes each attempt and its next time down before it returns: whoever
+	// crashes during a delivery finds it due at that next time. A leased unit
+	// is not leased again before Settle, as long as the store is open.
+	// next is the earliest time after r.Now at which a unit will be due; zero
+	// when there is none. Units held back by r.PerDestination do not count.
+	Due(r DueRequest) (jobs []Job, next time.Time, err error)
+
+	// Settle ends a lease: outcomes, the next time and the bounce are written
+	// in one transaction. A message without open recipients is removed.
+	// ErrNotFound: the lease's message is not there.
+	Settle(s Settlement) error
+
+	// Body returns the bytes of a message. The caller closes it. A reader may
+	// find its message gone once the message has ended. ErrNotFound.
+	Body(id ID) (io.ReadCloser, error)
+
+	// Get describes one message. ErrNotFound.
+	Get(id ID) (Summary, error)
+
+	// Each calls f for every message by ID, from a state that may change
+	// meanwhile; it holds nothing while f runs. An error of f ends it.
+	Each(f func(Summary) error) error
+
+	// Close ends the store after what was asked before. Leases are lost.
+	Close() error
+}
+
+// DueRequest asks a store for work.
+type DueRequest struct {
+	Now            time.Time
+	Max            int // at most so many units
+	PerDestination int // at most so many leases of one destination, with those open now
+	// Next says when a unit is due again if its lease is never settled;
+	// attempt is the one being leased, 1 for the first.
+	Next func(env Envelope, attempt int) time.Time
+}
+
+// Settlement is the end of a lease.
+type Settlement struct {
+	ID          ID
+	Destination string
+	Outcomes    []Outcome // of leased recipients; one that is missing is Deferred
+	Next        time.Time // when the deferred ones are due again
+	Bounce      *Bounce   // nil: none
+}
+
+// Bounce is a message that a settlement puts into the queue, due at once.
+type Bounce struct {
+	Envelope Envelope
+	Body     []byte
+}
+
+// Kind is the class of an Error.
+type Kind uint8
+
+// The kinds. The zero value is Broken: nothing further is known.
+const (
+	Broken Kind = iota // no promise can be made: 451 4.3.0
+	Full               // no room on the disk: 452 4.3.1
+	TooBig             // longer than Options.MaxMessageBytes: 552 5.3.4
+)
+
+// String returns the word for logs.
+func (k Kind) String() string {
+	switch k {
+	case Full:
+		return "disk full"
+	case TooBig:
+		return "message too big"
+	}
+	return "store broken"
+}
+
+// Error says why a message could not be kept. Err is for the log alone.
+type Error struct {
+	Kind Kind
+	Err  error
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Kind.String()
+	}
+	return e.Kind.String() + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// IsKind reports whether err holds an *Error of kind k.
+func IsKind(err error, k Kind) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == k
+}
