@@ -1,0 +1,188 @@
+// Package config reads dancemta's one settings file (TOML) into one checked
+// struct. The struct is the manual: each key is explained beside its field.
+//
+// Start at Load. Whatever is wrong is reported with file, line, column and key,
+// and with what would be right, as many faults at once as can be told apart.
+// Unknown keys are faults. An absent key means the safe choice, which its
+// comment names.
+//
+// The package knows words and shapes only: it opens no key file, asks no DNS
+// and imports none of the parts that it configures.
+package config
+
+import (
+	"dancemta/internal/dnsname"
+	"dancemta/internal/mailaddr"
+	"dancemta/internal/pattern"
+)
+
+// Config is the whole file. Paths in it are absolute after Load: relative ones
+// are taken from the folder of the file.
+type Config struct {
+	// hostname (required): the name that this server greets with, signs its
+	// Received lines with and gives in its own EHLO. It should resolve to this host.
+	Hostname dnsname.Name `toml:"hostname"`
+
+	// postmaster (required): the mailbox of the person in charge (RFC 5321 4.5.1).
+	// Mail to <postmaster> goes there; bounces name it.
+	Postmaster mailaddr.Address `toml:"postmaster"`
+
+	// state_dir (required): the folder of the queue, its spool and the control
+	// socket: queue.db, spool/, admin.sock. One server at a time may use it.
+	StateDir Path `toml:"state_dir"`
+
+	Log          Log           `toml:"log"`
+	TLS          TLS           `toml:"tls"`
+	Listeners    []Listener    `toml:"listener"` // at least one
+	DNS          DNS           `toml:"dns"`
+	RelayDomains []RelayDomain `toml:"relay_domain"`
+	Rules        []Rule        `toml:"rule"`
+	Authzid      []Authzid     `toml:"authzid"`
+	Limits       Limits        `toml:"limits"`
+	Queue        Queue         `toml:"queue"`
+	Delivery     Delivery      `toml:"delivery"`
+
+	index index // where each key stands in the file
+}
+
+// Log says what goes to standard error, and how.
+type Log struct {
+	// log.level: "debug", "info", "warn" or "error". Default "info".
+	Level Level `toml:"level"`
+	// log.format: "text" or "json". Default "text".
+	Format Format `toml:"format"`
+}
+
+// TLS names the server's own certificate. Absent: no STARTTLS, and so no
+// clients or users known by DANE, and no submission.
+type TLS struct {
+	// tls.certificate: a PEM file with the chain, the server's own certificate first.
+	Certificate Path `toml:"certificate"`
+	// tls.key: the PEM file with its private key. Both are read again on SIGHUP.
+	Key Path `toml:"key"`
+}
+
+// Listener is one port, a [[listener]] table.
+type Listener struct {
+	// name (required): how rules and log lines call it. Unique.
+	Name string `toml:"name"`
+	// kind (required): "relay" (port 25, STARTTLS offered), "submission" (port
+	// 587, STARTTLS required) or "submissions" (port 465, TLS from the first byte).
+	Kind Kind `toml:"kind"`
+	// address (required): IP address and port, as "192.0.2.1:25", "[2001:db8::1]:25",
+	// or ":25" for all addresses of this host. Port 0 takes any free port.
+	Address ListenAddress `toml:"address"`
+	// client_certificates: "off" (never asked for), "ask" (asked for, not needed)
+	// or "require" (no TLS without one). Default "ask".
+	ClientCertificates ClientCertificates `toml:"client_certificates"`
+	// client_names: where a client's TLSA owner name is taken from. This build
+	// knows one source, the certificate. Default ["certificate"].
+	ClientNames []ClientName `toml:"client_names"`
+	// implicit_login: a user's certificate logs its user in at MAIL, without AUTH.
+	// Default false.
+	ImplicitLogin bool `toml:"implicit_login"`
+}
+
+// DNS says whom to ask and what to trust. Answers are validated here, so any
+// recursive resolver serves.
+type DNS struct {
+	// dns.upstreams (required): recursive resolvers as "IP:port", tried in order.
+	Upstreams []Upstream `toml:"upstreams"`
+	// dns.trust_anchors: a file with DS or DNSKEY lines of the root, as root.key
+	// of other resolvers. Default: the built-in keys 20326 and 38696.
+	TrustAnchors Path `toml:"trust_anchors"`
+	// dns.timeout: the longest time for one answer, its whole chain of proof
+	// included. Default "5s".
+	Timeout Duration `toml:"timeout"`
+}
+
+// RelayDomain is a domain that this server takes mail for from anybody, a
+// [[relay_domain]] table.
+type RelayDomain struct {
+	// domain (required): the part after @, exactly. Unique.
+	Domain dnsname.Name `toml:"domain"`
+	// recipients (required): "file" (only the mailboxes in recipients_file exist)
+	// or "any" (every local part does; then spam to made-up names is taken too).
+	Recipients Recipients `toml:"recipients"`
+	// recipients_file: one address or local part per line, # begins a comment.
+	// Read again on SIGHUP.
+	RecipientsFile Path `toml:"recipients_file"`
+	// next_hop: where its mail goes, as "host:port" or "[ip]:port", tried in
+	// order. Default: its MX hosts.
+	NextHop []HostPort `toml:"next_hop"`
+}
+
+// Rule says who may relay, a [[rule]] table. The most specific pattern decides
+// (no star before stars, then more literal labels, then the order of the file);
+// what no rule allows is refused, without any DNS query.
+type Rule struct {
+	// who (required): a client by its TLSA owner name ("sensor7._device.example.org",
+	// "*._device.example.org", "_smtp-client.*.example.org") or users
+	// ("rick@example.org", "*@example.org"). A star is one or more whole labels,
+	// never one that begins with an underscore. "any" must be spelled out.
+	Who pattern.Pattern `toml:"who"`
+	// action (required): "allow" or "deny".
+	Action Action `toml:"action"`
+	// listeners: names of the listeners where the rule holds. Default: for users
+	// all, for clients those of kind "relay".
+	Listeners []string `toml:"listeners"`
+	// from: envelope senders. With "allow" a demand, with "deny" a condition.
+	// Forms: "any", "own" (the user's own address), "rick@example.org",
+	// "@example.org", "*@*.example.org". Default for users: ["own"]; a rule that
+	// allows a client must say it. The null sender <> always passes.
+	From []AddressPattern `toml:"from"`
+	// to: recipients, in the same forms. Default ["any"].
+	To []AddressPattern `toml:"to"`
+}
+
+// Authzid lets one user act as another by AUTH EXTERNAL with an authorization
+// identity, an [[authzid]] table. Without one, users act as themselves only.
+type Authzid struct {
+	// from (required): the users whose certificate was shown, as "rick@example.org".
+	From pattern.Pattern `toml:"from"`
+	// to (required): the users they may act as.
+	To pattern.Pattern `toml:"to"`
+}
+
+// Limits bound what peers can make this server spend.
+type Limits struct {
+	// limits.message_size: the largest message, announced by SIZE. Default "50MiB".
+	MessageSize Size `toml:"message_size"`
+	// limits.recipients: recipients of one message. Default 100, the least that
+	// RFC 5321 4.5.3.1.8 permits.
+	Recipients int `toml:"recipients"`
+	// limits.connections: sessions at once over all listeners; further ones are
+	// told 421. Default 1000.
+	Connections int `toml:"connections"`
+	// limits.lookups: TLSA look-ups at once, in all. Default 64.
+	Lookups int `toml:"lookups"`
+	// limits.lookups_per_peer: of those, for one peer address. Default 4.
+	LookupsPerPeer int `toml:"lookups_per_peer"`
+	// limits.lookups_per_zone: of those, for one client domain, so that a zone
+	// whose DNS never answers cannot stop the others. Default 8.
+	LookupsPerZone int `toml:"lookups_per_zone"`
+}
+
+// Queue says how long and how often delivery is tried.
+type Queue struct {
+	// queue.retry: the pauses between attempts; the last one repeats until the
+	// message expires. Default ["5m", "10m", "20m", "40m", "1h"].
+	Retry []Duration `toml:"retry"`
+	// queue.expire: when a message is given up and bounced. Default "5d".
+	Expire Duration `toml:"expire"`
+	// queue.bounce_expire: when a bounce is given up and dropped. Default "2d".
+	BounceExpire Duration `toml:"bounce_expire"`
+	// queue.concurrency: deliveries at once, in all. Default 50.
+	Concurrency int `toml:"concurrency"`
+	// queue.per_destination: of those, to one recipient domain. Default 5.
+	PerDestination int `toml:"per_destination"`
+}
+
+// Delivery holds two settings for laboratories. "dancemta check" warns of both.
+type Delivery struct {
+	// delivery.mx_port: the port of mail exchangers found by DNS. Default 25.
+	MXPort int `toml:"mx_port"`
+	// delivery.allow_private_targets: deliver to loopback, link-local and private
+	// addresses that came from DNS. Default false: such an MX is a fault or a trap.
+	AllowPrivateTargets bool `toml:"allow_private_targets"`
+}

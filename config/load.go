@@ -1,0 +1,115 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Load reads and checks the file at path. The error is Errors when the file
+// could be read but says something wrong.
+func Load(path string) (*Config, error) {
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("folder of %s: %w", path, err)
+	}
+	cfg, err := parse(path, doc)
+	if err != nil {
+		return nil, err
+	}
+	cfg.resolvePaths(dir)
+	return cfg, nil
+}
+
+// parse compares the document with the struct key by key (walk), which finds
+// most faults with their places; then go-toml fills the struct from what is
+// right, and the rules between keys are checked on it.
+func parse(file string, doc []byte) (*Config, error) {
+	f := &faults{file: file, index: index{}}
+	clean, ok := walk(doc, f)
+	if !ok {
+		return nil, f.list.sorted()
+	}
+	cfg := defaults()
+	cfg.index = f.index
+	d := toml.NewDecoder(bytes.NewReader(clean))
+	if len(f.list) == 0 {
+		d.DisallowUnknownFields()
+	}
+	if err := d.Decode(cfg); err != nil {
+		if len(f.list) == 0 {
+			f.decodeError(err)
+		}
+		return nil, f.list.sorted()
+	}
+	cfg.fillLists()
+	check(cfg, f)
+	return cfg, f.list.sorted()
+}
+
+// decodeError adds what go-toml finds beyond walk: faults of TOML's own rules,
+// such as a table that is also a value.
+func (f *faults) decodeError(err error) {
+	p, text := place{1, 1}, err.Error()
+	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
+		p.line, p.column = de.Position()
+	}
+	f.at(p, "", strings.TrimPrefix(text, "toml: "), "see https://toml.io for the form of the file")
+}
+
+// defaults is the choice for every absent key that has one.
+func defaults() *Config {
+	return &Config{
+		Log:    Log{Level: "info", Format: Text},
+		DNS:    DNS{Timeout: Duration{5 * time.Second}},
+		Limits: Limits{MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8},
+		Queue:  Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, Concurrency: 50, PerDestination: 5},
+		Delivery: Delivery{
+			MXPort: 25,
+		},
+	}
+}
+
+// fillLists sets the defaults of lists and of tables in lists, which exist only
+// after decoding.
+func (c *Config) fillLists() {
+	if !c.index.has("queue.retry") {
+		c.Queue.Retry = []Duration{{5 * time.Minute}, {10 * time.Minute}, {20 * time.Minute}, {40 * time.Minute}, {time.Hour}}
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		if l.ClientCertificates == "" {
+			l.ClientCertificates = CertificatesAsk
+		}
+		if !c.index.has(fmt.Sprintf("listener[%d].client_names", i)) {
+			l.ClientNames = []ClientName{FromCertificate}
+		}
+	}
+}
+
+// resolvePaths makes the paths absolute.
+func (c *Config) resolvePaths(dir string) {
+	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors}
+	for i := range c.RelayDomains {
+		paths = append(paths, &c.RelayDomains[i].RecipientsFile)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(string(*p)) {
+			*p = Path(filepath.Join(dir, string(*p)))
+		}
+	}
+}
+
+// Line returns the line on which a key or table stands, as "rule[2]", for
+// messages of the parts that use it; 1 when it is absent.
+func (c *Config) Line(path string) int { return c.index.find(path).line }

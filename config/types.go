@@ -1,0 +1,316 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dancemta/internal/dnsname"
+	"dancemta/internal/mailaddr"
+	"dancemta/internal/pattern"
+)
+
+// rightForms says for each type what a right value looks like: the second half
+// of every message.
+var rightForms = map[reflect.Type]string{
+	reflect.TypeFor[dnsname.Name]():       `a domain name such as "mx.example.org"`,
+	reflect.TypeFor[mailaddr.Address]():   `a mail address such as "postmaster@example.org"`,
+	reflect.TypeFor[pattern.Pattern]():    `a client such as "*._device.example.org" or users such as "*@example.org"`,
+	reflect.TypeFor[Path]():               `a file name such as "cert.pem"`,
+	reflect.TypeFor[Duration]():           `a positive time such as "30s", "5m", "1h30m" or "5d"`,
+	reflect.TypeFor[Size]():               `a size such as "512KiB" or "50MiB"`,
+	reflect.TypeFor[ListenAddress]():      `an IP address and a port such as "192.0.2.1:25", "[2001:db8::1]:25" or ":25"`,
+	reflect.TypeFor[HostPort]():           `a host and a port such as "mail.example.org:25" or "[192.0.2.1]:25"`,
+	reflect.TypeFor[Upstream]():           `an IP address and a port such as "127.0.0.1:53" or "[::1]:53"`,
+	reflect.TypeFor[AddressPattern]():     `"any", "own", "rick@example.org", "@example.org" or "*@*.example.org"`,
+	reflect.TypeFor[Level]():              quoteAll(levels),
+	reflect.TypeFor[Format]():             quoteAll(formats),
+	reflect.TypeFor[Kind]():               quoteAll(kinds),
+	reflect.TypeFor[ClientCertificates](): quoteAll(clientCertificates),
+	reflect.TypeFor[ClientName]():         quoteAll(clientNames),
+	reflect.TypeFor[Recipients]():         quoteAll(recipients),
+	reflect.TypeFor[Action]():             quoteAll(actions),
+	reflect.TypeFor[string]():             `a text in quotes`,
+	reflect.TypeFor[bool]():               `true or false`,
+	reflect.TypeFor[int]():                `a whole number above zero, without quotes`,
+}
+
+// Kind is what a listener is for.
+type Kind string
+
+// The kinds of listener.
+const (
+	Relay       Kind = "relay"
+	Submission  Kind = "submission"
+	Submissions Kind = "submissions"
+)
+
+var kinds = []Kind{Relay, Submission, Submissions}
+
+// UnmarshalText accepts the known words only.
+func (k *Kind) UnmarshalText(b []byte) error { return oneOf(k, b, kinds) }
+
+// ClientCertificates says whether a listener asks TLS clients for certificates.
+type ClientCertificates string
+
+// The values of client_certificates.
+const (
+	CertificatesOff     ClientCertificates = "off"
+	CertificatesAsk     ClientCertificates = "ask"
+	CertificatesRequire ClientCertificates = "require"
+)
+
+var clientCertificates = []ClientCertificates{CertificatesOff, CertificatesAsk, CertificatesRequire}
+
+// UnmarshalText accepts the known words only.
+func (c *ClientCertificates) UnmarshalText(b []byte) error { return oneOf(c, b, clientCertificates) }
+
+// ClientName is a source of a client's TLSA owner name.
+type ClientName string
+
+// FromCertificate takes the name from the certificate's subjectAltName.
+const FromCertificate ClientName = "certificate"
+
+var clientNames = []ClientName{FromCertificate}
+
+// UnmarshalText accepts the known words only.
+func (c *ClientName) UnmarshalText(b []byte) error { return oneOf(c, b, clientNames) }
+
+// Recipients says which mailboxes of a relay domain exist.
+type Recipients string
+
+// The values of recipients.
+const (
+	RecipientsFile Recipients = "file"
+	RecipientsAny  Recipients = "any"
+)
+
+var recipients = []Recipients{RecipientsFile, RecipientsAny}
+
+// UnmarshalText accepts the known words only.
+func (r *Recipients) UnmarshalText(b []byte) error { return oneOf(r, b, recipients) }
+
+// Action is what a rule does.
+type Action string
+
+// The actions of a rule.
+const (
+	Allow Action = "allow"
+	Deny  Action = "deny"
+)
+
+var actions = []Action{Allow, Deny}
+
+// UnmarshalText accepts the known words only.
+func (a *Action) UnmarshalText(b []byte) error { return oneOf(a, b, actions) }
+
+// Level is the least weight of a log line that is written.
+type Level string
+
+var levels = []Level{"debug", "info", "warn", "error"}
+
+// UnmarshalText accepts the known words only.
+func (l *Level) UnmarshalText(b []byte) error { return oneOf(l, b, levels) }
+
+// Format is the form of log lines.
+type Format string
+
+// The forms of log lines.
+const (
+	Text Format = "text"
+	JSON Format = "json"
+)
+
+var formats = []Format{Text, JSON}
+
+// UnmarshalText accepts the known words only.
+func (f *Format) UnmarshalText(b []byte) error { return oneOf(f, b, formats) }
+
+func oneOf[T ~string](to *T, b []byte, known []T) error {
+	if !slices.Contains(known, T(b)) {
+		return fmt.Errorf("%q is not known", b)
+	}
+	*to = T(b)
+	return nil
+}
+
+func quoteAll[T ~string](known []T) string {
+	words := make([]string, len(known))
+	for i, k := range known {
+		words[i] = strconv.Quote(string(k))
+	}
+	return list(words, "or")
+}
+
+// list writes words as people do: a, b or c.
+func list(words []string, last string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	n := len(words) - 1
+	return strings.Join(words[:n], ", ") + " " + last + " " + words[n]
+}
+
+// Path is a file name; absolute after Load, "" when the key is absent.
+type Path string
+
+// UnmarshalText refuses what no file can be called.
+func (p *Path) UnmarshalText(b []byte) error {
+	if len(b) == 0 || strings.ContainsRune(string(b), 0) {
+		return fmt.Errorf("%q is no file name", b)
+	}
+	*p = Path(b)
+	return nil
+}
+
+// Duration is a positive span of time.
+type Duration struct{ time.Duration }
+
+const day = 24 * time.Hour
+
+// UnmarshalText reads Go's form and whole days ("5d"). Numbers without a unit
+// are refused: nobody could tell seconds from minutes.
+func (d *Duration) UnmarshalText(b []byte) error {
+	s := string(b)
+	var v time.Duration
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		days, err := strconv.ParseUint(n, 10, 16)
+		if err != nil {
+			return fmt.Errorf("%q is no time", s)
+		}
+		v = time.Duration(days) * day
+	} else {
+		var err error
+		if v, err = time.ParseDuration(s); err != nil {
+			return fmt.Errorf("%q is no time", s)
+		}
+	}
+	if v <= 0 {
+		return fmt.Errorf("%q is not above zero", s)
+	}
+	d.Duration = v
+	return nil
+}
+
+// Size is a number of octets above zero.
+type Size struct{ Bytes int64 }
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
+
+// UnmarshalText reads a whole number with its unit: B, KiB, MiB or GiB.
+func (z *Size) UnmarshalText(b []byte) error {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(string(b), u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(digits, 10, 32) // 32 bits: no product overflows
+		if err != nil || n <= 0 {
+			break
+		}
+		z.Bytes = n * u.bytes
+		return nil
+	}
+	return fmt.Errorf("%q is no size", b)
+}
+
+// ListenAddress is an address to listen on, in the form that package net takes.
+type ListenAddress string
+
+// UnmarshalText reads IP:port; an empty IP means every address of the host.
+func (a *ListenAddress) UnmarshalText(b []byte) error {
+	host, port, err := net.SplitHostPort(string(b))
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err != nil || !isPort(port, 0) {
+		return fmt.Errorf("%q is no address to listen on", b)
+	}
+	*a = ListenAddress(b)
+	return nil
+}
+
+// Upstream is the address of a resolver, IP:port.
+type Upstream string
+
+// UnmarshalText reads IP:port. A host name would need the resolver first.
+func (u *Upstream) UnmarshalText(b []byte) error {
+	a, err := netip.ParseAddrPort(string(b))
+	if err != nil || a.Port() == 0 {
+		return fmt.Errorf("%q is no address of a resolver", b)
+	}
+	*u = Upstream(b)
+	return nil
+}
+
+// HostPort is a next hop: host:port or [ip]:port.
+type HostPort string
+
+// UnmarshalText reads a host name or an IP address, and a port.
+func (h *HostPort) UnmarshalText(b []byte) error {
+	host, port, err := net.SplitHostPort(string(b))
+	if err != nil || !isPort(port, 1) {
+		return fmt.Errorf("%q is no host and port", b)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		*h = HostPort(net.JoinHostPort(ip.String(), port))
+		return nil
+	}
+	name, err := dnsname.ParseUnicode(host)
+	if err != nil {
+		return fmt.Errorf("host %w", err)
+	}
+	*h = HostPort(net.JoinHostPort(name.String(), port))
+	return nil
+}
+
+func isPort(s string, least uint64) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n >= least
+}
+
+// AddressPattern names envelope addresses in a rule, as it was written.
+type AddressPattern string
+
+// Own means the user's own address.
+const Own AddressPattern = "own"
+
+// UnmarshalText checks the form; what it matches is the policy's matter.
+func (p *AddressPattern) UnmarshalText(b []byte) error {
+	s := string(b)
+	if s != pattern.Any && AddressPattern(s) != Own {
+		if err := checkAddressPattern(s); err != nil {
+			return err
+		}
+	}
+	*p = AddressPattern(s)
+	return nil
+}
+
+func checkAddressPattern(s string) error {
+	i := strings.LastIndexByte(s, '@')
+	if i < 0 {
+		return fmt.Errorf("%q has no @", s)
+	}
+	local, domain := s[:i], s[i+1:]
+	if strings.Contains(domain, "*") {
+		_, err := pattern.Parse("*@" + domain)
+		if err == nil && local != "" && local != "*" {
+			err = fmt.Errorf("%q: before @ and a starred domain stands * or nothing", s)
+		}
+		return err
+	}
+	if local == "" || local == "*" {
+		local = "x"
+	}
+	_, err := mailaddr.Parse(local + "@" + domain)
+	return err
+}

@@ -1,0 +1,13 @@
+// Package tlsa decides whether a certificate chain is what a TLSA RRset
+// publishes. It is pure: no DNS, no clock, no knowledge of who is a client.
+//
+// Two usages count here. Usage 3 (DANE-EE) pins the peer's own certificate or
+// key: nothing else about the certificate matters, neither dates nor names.
+// Usage 2 (DANE-TA) pins a CA that the peer sends in its chain: then dates,
+// names, CA bits and path lengths all count. Usages 0 and 1 would also demand
+// public roots; they are unusable here.
+//
+// Start with Usable, which drops the records that say nothing, then Match.
+// Match says nothing about possession of the private key: the caller's TLS
+// handshake must have proved that.
+package tlsa

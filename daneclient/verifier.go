@@ -1,0 +1,165 @@
+// Package daneclient turns the certificate that a TLS peer showed into the
+// identity that DNS vouches for (client-auth, RFC 7671).
+//
+// A client (an MTA, a device) is named by the whole owner name of its TLSA
+// records, such as sensor7._device.example.org or
+// _smtp-client.mx.example.org; which names a certificate may claim is the
+// business of CandidateNames. A claim costs no query before a rule allows the
+// name. Then the TLSA records are looked up, only a secure answer counts, and
+// package tlsa compares them with the chain.
+//
+// Start with FromState, which takes the finished handshake, then
+// Verifier.Client. Verifier.Anchored serves users, whose identities package
+// saslext makes: it proves that a certificate chains to the CA of a domain.
+package daneclient
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"dancemta/daneclient/dnssec"
+	"dancemta/daneclient/tlsa"
+	"dancemta/internal/dnsname"
+	"dancemta/internal/limit"
+)
+
+// SourceCertificate says that the client's name was read from its certificate.
+const SourceCertificate = "certificate"
+
+// Client is a peer whose TLSA records match its certificate.
+type Client struct {
+	Name   dnsname.Name // the owner name, underscore labels and all
+	Record tlsa.Record  // the record that matched
+	Until  time.Time    // judge it again after this
+	Source string       // where the name came from: SourceCertificate
+}
+
+// Anchor is a proof that a chain ends at the CA published at Owner.
+type Anchor struct {
+	Owner  dnsname.Name
+	Record tlsa.Record
+	Until  time.Time // judge it again after this
+}
+
+// Lookuper is the validating resolver.
+type Lookuper interface {
+	Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
+}
+
+// The limits when Options leave them zero, and why.
+const (
+	DefaultTimeout    = 10 * time.Second // a cold chain takes 2 s over a poor line; SMTP clients wait minutes
+	DefaultMaxLookups = 256              // waiting goroutines and sockets in all
+	DefaultPerPeer    = 8                // one address: a relay farm behind NAT, not a flood
+	DefaultPerZone    = 32               // one dead zone takes an eighth of MaxLookups
+	DefaultCacheSize  = 10000            // verdicts of each kind, about 0.5 KiB each
+)
+
+// maxLife bounds an identity, however long the records live: removing the
+// TLSA record is the only revocation there is.
+const maxLife = time.Hour
+
+// Options of New. Zero numbers mean the documented defaults.
+type Options struct {
+	Resolver   Lookuper         // required
+	Now        func() time.Time // nil: time.Now
+	Logger     *slog.Logger     // nil: silent; one debug line for each verdict that needed a lookup
+	Timeout    time.Duration    // of one verdict, waiting included
+	MaxLookups int              // at once in all
+	PerPeer    int              // at once for one peer address
+	PerZone    int              // at once for one zone, taken as the last two labels
+	CacheSize  int              // verdicts kept
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	o.MaxLookups = orDefault(o.MaxLookups, DefaultMaxLookups)
+	o.PerPeer = orDefault(o.PerPeer, DefaultPerPeer)
+	o.PerZone = orDefault(o.PerZone, DefaultPerZone)
+	o.CacheSize = orDefault(o.CacheSize, DefaultCacheSize)
+	return o
+}
+
+func orDefault(n, def int) int {
+	if n <= 0 {
+		return def
+	}
+	return n
+}
+
+// Verifier judges credentials. It is safe for concurrent use.
+type Verifier struct {
+	opts    Options
+	gates   gates
+	flights flights
+	cache   cache
+}
+
+// New returns a verifier; it fails without a resolver.
+func New(o Options) (*Verifier, error) {
+	if o.Resolver == nil {
+		return nil, errors.New("daneclient: no resolver")
+	}
+	o = o.withDefaults()
+	return &Verifier{
+		opts:    o,
+		gates:   newGates(o),
+		flights: flights{running: map[key]*flight{}},
+		cache:   newCache(o.CacheSize),
+	}, nil
+}
+
+// Client names the peer behind cred, or returns an *Error. The steps: the
+// owner names that its certificate may claim, those that allowed lets through
+// (nil lets none), exactly one of which must remain; only then the lookup, and
+// the match. It never asks DNS about a name that allowed refuses.
+func (v *Verifier) Client(ctx context.Context, cred Credential, allowed func(dnsname.Name) bool) (Client, error) {
+	if err := cred.check(); err != nil {
+		return Client{}, err
+	}
+	c, err := choose(cred.Chain[0], allowed)
+	if err != nil {
+		return Client{}, err
+	}
+	verdict, err := v.judge(ctx, claim{owner: c.owner, san: c.san}, cred)
+	if err != nil {
+		return Client{}, err
+	}
+	return Client{Name: c.owner, Record: verdict.record, Until: verdict.until, Source: SourceCertificate}, nil
+}
+
+// Anchored proves that cred chains to a CA published at owner, which must be
+// _user.D with D the certificate's dNSName, or returns an *Error. Only usage 2
+// counts: with usage 3 the key's holder could sign himself any uid. The caller
+// has applied its allow list already, since this asks DNS.
+func (v *Verifier) Anchored(ctx context.Context, owner dnsname.Name, cred Credential) (Anchor, error) {
+	if err := cred.check(); err != nil {
+		return Anchor{}, err
+	}
+	domain, ok := userDomain(owner)
+	if !ok {
+		return Anchor{}, &Error{Reason: ForbiddenName, Name: owner, Detail: "not _user and a domain"}
+	}
+	verdict, err := v.judge(ctx, claim{owner: owner, san: domain.String(), user: true}, cred)
+	if err != nil {
+		return Anchor{}, err
+	}
+	return Anchor{Owner: owner, Record: verdict.record, Until: verdict.until}, nil
+}
+
+// gates bound the lookups in flight.
+type gates struct {
+	all  *limit.Gate
+	peer *limit.KeyedGate[string]
+	zone *limit.KeyedGate[string]
+}

@@ -1,0 +1,72 @@
+package maillog
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Attempt: a delivery of a message to one destination begins.
+func Attempt(l *slog.Logger, queueID, destination string, attempt, rcpts int) {
+	emit(l, slog.LevelInfo, "attempt",
+		slog.String("queue_id", queueID),
+		slog.String("destination", destination),
+		slog.Int("attempt", attempt),
+		slog.Int("rcpts", rcpts))
+}
+
+// Delivery is the outcome for one recipient.
+type Delivery struct {
+	QueueID  string
+	Session  string // of the session that brought the message
+	Identity string
+	Rcpt     string
+	Remote   string // the server that answered
+	Status   string // "5.1.1"
+	Reply    string // its words
+	Next     time.Time
+}
+
+func (d Delivery) attrs(more ...slog.Attr) []slog.Attr {
+	return append([]slog.Attr{
+		slog.String("queue_id", d.QueueID),
+		slog.String("session", d.Session),
+		slog.String("identity", Clean(d.Identity)),
+		slog.String("rcpt", Clean(d.Rcpt)),
+		slog.String("remote", Clean(d.Remote)),
+		slog.String("status", Clean(d.Status)),
+		slog.String("reply", Clean(d.Reply)),
+	}, more...)
+}
+
+// Delivered: the next hop has taken responsibility for this recipient.
+func Delivered(l *slog.Logger, d Delivery) {
+	emit(l, slog.LevelInfo, "delivered", d.attrs()...)
+}
+
+// Deferred: this recipient is tried again at d.Next.
+func Deferred(l *slog.Logger, d Delivery) {
+	emit(l, slog.LevelInfo, "deferred", d.attrs(slog.Time("next", d.Next))...)
+}
+
+// Failed: this recipient will not be tried again.
+func Failed(l *slog.Logger, d Delivery) {
+	emit(l, slog.LevelInfo, "failed", d.attrs()...)
+}
+
+// Bounced: the message bounceID tells the sender about the failed recipients of
+// queueID.
+func Bounced(l *slog.Logger, queueID, bounceID, sender string, rcpts int) {
+	emit(l, slog.LevelInfo, "bounced",
+		slog.String("queue_id", queueID),
+		slog.String("bounce_id", bounceID),
+		slog.String("sender", Clean(sender)),
+		slog.Int("rcpts", rcpts))
+}
+
+// DoubleBounce: a message with the null sender failed; nobody can be told but
+// the reader of this line.
+func DoubleBounce(l *slog.Logger, queueID string, rcpts int) {
+	emit(l, slog.LevelWarn, "double bounce",
+		slog.String("queue_id", queueID),
+		slog.Int("rcpts", rcpts))
+}

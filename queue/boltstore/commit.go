@@ -1,0 +1,271 @@
+package boltstore
+
+import (
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dancemta/queue"
+)
+
+const (
+	maxGroup      = 1000     // operations in one commit: bounds the memory of its dirty pages
+	maxGroupBytes = 16 << 20 // the same for bodies
+	// Longer than any healthy flush: a sick disk must not teach us to wait.
+	maxGather = 20 * time.Millisecond
+)
+
+// op is one operation that waits for a commit.
+type op struct {
+	put   bool // may be refused when the disk is full; the others make room
+	bytes int
+	// apply makes the changes. It may be called again after a rollback. An
+	// error means that it changed nothing, unless it is a *dirtyError.
+	apply func(*txn) error
+	done  chan error
+}
+
+// dirtyError says that an operation failed after its first change, so that
+// the whole transaction must be given up.
+type dirtyError struct{ err error }
+
+func (e *dirtyError) Error() string { return e.err.Error() }
+func (e *dirtyError) Unwrap() error { return e.err }
+
+// txn is one transaction of the committer.
+type txn struct {
+	*bolt.Tx
+	message, unit, body, destination, due *bolt.Bucket
+
+	leases  *leases
+	leased  []unit // taken in this transaction: given back when it fails
+	settled []unit // to be freed when it has succeeded
+	changed bool
+}
+
+// enter says that a put begins to read its body, leave that it has ended so.
+func (s *Store) enter() {
+	s.mu.Lock()
+	s.reading++
+	s.mu.Unlock()
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	s.reading--
+	quiet := s.reading == 0
+	s.mu.Unlock()
+	if quiet {
+		s.poke()
+	}
+}
+
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// submit hands o to the committer and waits for its commit, however long the
+// disk takes: whoever went away earlier would not know what is true.
+func (s *Store) submit(o *op) error {
+	o.done = make(chan error, 1)
+	s.mu.Lock()
+	if s.closed || s.o.ReadOnly {
+		s.mu.Unlock()
+		if s.o.ReadOnly {
+			return ErrReadOnly
+		}
+		return &queue.Error{Kind: queue.Broken, Err: errClosed}
+	}
+	s.pending = append(s.pending, o)
+	s.mu.Unlock()
+	s.poke()
+	return <-o.done
+}
+
+// run is the committer: the one goroutine that writes. It ends after Close,
+// when nothing is pending any more.
+func (s *Store) run() {
+	defer close(s.stopped)
+	flush := time.Duration(0) // a recent commit took so long
+	for {
+		<-s.wake
+		for {
+			s.gather(min(flush, maxGather))
+			group, closed := s.take()
+			if len(group) == 0 {
+				if closed {
+					return
+				}
+				break
+			}
+			start := time.Now()
+			s.commit(group)
+			flush = (3*flush + time.Since(start)) / 4
+		}
+	}
+}
+
+// gather waits until the puts that are reading their bodies have arrived, at
+// most for the time given; not at all when nobody is on the way or nothing
+// waits. Without it each group would hold only half of the clients: the others
+// send their next message while the first half is being flushed.
+func (s *Store) gather(most time.Duration) {
+	if most <= 0 || !s.gathering() {
+		return
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	for s.gathering() {
+		select {
+		case <-s.wake:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (s *Store) gathering() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reading > 0 && !s.closed && len(s.pending) > 0 && len(s.pending) < maxGroup
+}
+
+// take removes the next group from the pending operations.
+func (s *Store) take() (group []*op, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(s.pending) && n < maxGroup && bytes < maxGroupBytes {
+		bytes += s.pending[n].bytes
+		n++
+	}
+	group = s.pending[:n:n]
+	if s.pending = s.pending[n:]; len(s.pending) == 0 {
+		s.pending = nil
+	}
+	return group, s.closed
+}
+
+// commit makes one transaction of the group and answers each operation. An
+// operation that spoils the transaction is answered alone and the others are
+// done again; when the disk is full, the puts give way.
+func (s *Store) commit(group []*op) {
+	for len(group) > 0 {
+		if e := s.broken.Load(); e != nil {
+			answer(group, e)
+			return
+		}
+		errs, err := s.try(group)
+		var dirty *spoiled
+		switch {
+		case err == nil:
+			for i, o := range group {
+				o.done <- errs[i]
+			}
+			return
+		case errors.As(err, &dirty):
+			group[dirty.index].done <- dirty.err
+			group = append(group[:dirty.index:dirty.index], group[dirty.index+1:]...)
+		case isFull(err):
+			group = s.answerFull(group, err)
+		default:
+			s.fail(err)
+		}
+	}
+}
+
+// spoiled says which operation of a group made it impossible.
+type spoiled struct {
+	index int
+	err   error
+}
+
+func (e *spoiled) Error() string { return e.err.Error() }
+
+// try applies and commits. errs are the answers to the operations, valid when
+// err is nil; after an error nothing has changed.
+func (s *Store) try(group []*op) (errs []error, err error) {
+	t, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			t.leases.release(t.leased)
+		}
+	}()
+	errs = make([]error, len(group))
+	for i, o := range group {
+		errs[i] = o.apply(t)
+		var dirty *dirtyError
+		if errors.As(errs[i], &dirty) {
+			t.Rollback()
+			return nil, &spoiled{i, dirty.err}
+		}
+	}
+	if !t.changed {
+		return errs, t.Rollback()
+	}
+	s.o.step("before commit")
+	if err := t.Commit(); err != nil {
+		return nil, err
+	}
+	s.o.step("after commit")
+	t.leases.release(t.settled)
+	return errs, nil
+}
+
+func (s *Store) begin() (*txn, error) {
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return nil, err
+	}
+	t := &txn{
+		Tx: tx, leases: &s.leases, message: tx.Bucket(bucketMessage), unit: tx.Bucket(bucketUnit),
+		body: tx.Bucket(bucketBody), destination: tx.Bucket(bucketDestination), due: tx.Bucket(bucketDue),
+	}
+	for _, b := range []*bolt.Bucket{t.message, t.unit, t.body} {
+		b.FillPercent = 0.9 // keys come in order: leave little room for later ones
+	}
+	return t, nil
+}
+
+// answerFull answers the puts of a group that found no room and returns the
+// others; without a put, all are answered.
+func (s *Store) answerFull(group []*op, err error) []*op {
+	full := &queue.Error{Kind: queue.Full, Err: err}
+	var rest, puts []*op
+	for _, o := range group {
+		if o.put {
+			puts = append(puts, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	if len(puts) == 0 {
+		answer(rest, full)
+		return nil
+	}
+	answer(puts, full)
+	return rest
+}
+
+func answer(group []*op, err error) {
+	for _, o := range group {
+		o.done <- err
+	}
+}
+
+// fail ends all promises: after a failed flush nobody knows what is on the
+// disk. Only opening the store anew tells.
+func (s *Store) fail(err error) *queue.Error {
+	e := &queue.Error{Kind: queue.Broken, Err: err}
+	if s.broken.CompareAndSwap(nil, e) {
+		s.o.Logger.Error("queue store is broken: no mail is accepted or delivered until a restart", "reason", err)
+	}
+	return s.broken.Load()
+}

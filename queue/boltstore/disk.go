@@ -1,0 +1,85 @@
+package boltstore
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// disk is what the store needs of the file system beside bbolt: an interface
+// only so that tests can make each step fail.
+type disk interface {
+	Create(name string) (file, error) // for writing; an error when it exists
+	Exists(name string) (bool, error)
+	Rename(from, to string) error
+	Remove(name string) error
+	SyncDir(name string) error
+	Free(name string) (octets uint64, err error)
+}
+
+type file interface {
+	io.Writer
+	Sync() error
+	Close() error
+}
+
+type osDisk struct{}
+
+func (osDisk) Create(name string) (file, error) {
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+func (osDisk) Exists(name string) (bool, error) {
+	_, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
+func (osDisk) Remove(name string) error     { return os.Remove(name) }
+
+// SyncDir makes names in a folder durable.
+func (osDisk) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Free returns what an unprivileged process may still write.
+func (osDisk) Free(name string) (uint64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(name, &st); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: name, Err: err}
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), nil
+}
+
+// noRoom reports whether err says that the disk or the quota is used up.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isFull reports whether a commit failed for want of room before anything was
+// made valid, so that the store is as it was. A flush that fails so is not
+// meant: what it had to make durable is unknown. bbolt gives errors of writes
+// as PathError, of flushes bare, and of resizing as text.
+func isFull(err error) bool {
+	if errors.Is(err, bolt.ErrMaxSizeReached) {
+		return true
+	}
+	var write *fs.PathError
+	if errors.As(err, &write) && write.Op == "write" {
+		return noRoom(err)
+	}
+	return strings.HasPrefix(err.Error(), "file resize error") &&
+		(strings.Contains(err.Error(), syscall.ENOSPC.Error()) || strings.Contains(err.Error(), syscall.EDQUOT.Error()))
+}

@@ -1,0 +1,195 @@
+package boltstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dancemta/internal/mailaddr"
+	"dancemta/queue"
+)
+
+// format is the version of everything below. Another one is refused: records
+// may gain optional fields within a version, never change or lose one.
+const format = "1"
+
+// The buckets and their keys. An id has 20 octets; times are nanoseconds since
+// 1970, 8 octets, big-endian, so that keys sort by time.
+var (
+	bucketMeta        = []byte("meta")        // "format" → version
+	bucketMessage     = []byte("message")     // id → messageRecord
+	bucketUnit        = []byte("unit")        // id, destination → unitRecord
+	bucketBody        = []byte("body")        // id, chunk number (4 octets) → octets
+	bucketDestination = []byte("destination") // destination, 0, time, id → nothing: the open units of a destination
+	bucketDue         = []byte("due")         // time, destination → nothing: the earliest unit of each destination
+
+	keyFormat = []byte("format")
+)
+
+const (
+	idLen   = 20
+	timeLen = 8
+	// A value needs contiguous pages: this one and its header fill 16 of them.
+	chunkSize = 16*4096 - 64
+)
+
+// checkFormat reads the version. fresh: the file is empty.
+func checkFormat(db *bolt.DB) (fresh bool, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			k, _ := tx.Cursor().First()
+			if fresh = k == nil; !fresh {
+				return ErrNotQueue
+			}
+			return nil
+		}
+		if v := meta.Get(keyFormat); string(v) != format {
+			return fmt.Errorf("version %.20q: %w, which knows %s", v, ErrVersion, format)
+		}
+		return nil
+	})
+	return fresh, err
+}
+
+func createFormat(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketMeta, bucketMessage, bucketUnit, bucketBody, bucketDestination, bucketDue} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMeta).Put(keyFormat, []byte(format))
+}
+
+// messageRecord is what is kept of a message beside its body and its units.
+type messageRecord struct {
+	Sender     address   `json:"from"`
+	Recipients []address `json:"to"`
+	Identity   string    `json:"identity,omitempty"`
+	Session    string    `json:"session,omitempty"`
+	EightBit   bool      `json:"eightbit,omitempty"`
+	Helo       string    `json:"helo,omitempty"`
+	Peer       string    `json:"peer,omitempty"`
+	Arrived    int64     `json:"arrived"` // nanoseconds since 1970
+	Size       int64     `json:"size"`
+	Spool      bool      `json:"spool,omitempty"` // the body is a file
+	Open       int       `json:"open"`            // units that are not final
+}
+
+// unitRecord is the state of a message at one destination.
+type unitRecord struct {
+	Attempt    int               `json:"attempt"`
+	Next       int64             `json:"next"` // nanoseconds since 1970; 0: final
+	Recipients []recipientRecord `json:"to"`
+}
+
+type recipientRecord struct {
+	Address address      `json:"a"`
+	Result  queue.Result `json:"r,omitempty"`
+	Reply   string       `json:"reply,omitempty"`
+}
+
+// address is written without quotes: a quoted form may be longer than the
+// bound of mailaddr.Parse.
+type address struct{ mailaddr.Address }
+
+func (a address) plain() string {
+	if a.IsNull() {
+		return ""
+	}
+	return a.Local() + "@" + queue.Destination(a.Address)
+}
+
+// MarshalText refuses an address that would not come back: what is accepted
+// must be readable.
+func (a address) MarshalText() ([]byte, error) {
+	s := a.plain()
+	if back, err := mailaddr.FromUnquoted(s); err != nil || back != a.Address {
+		return nil, fmt.Errorf("address %.80q cannot be kept: %v", s, err)
+	}
+	return []byte(s), nil
+}
+
+func (a *address) UnmarshalText(b []byte) (err error) {
+	a.Address, err = mailaddr.FromUnquoted(string(b))
+	return err
+}
+
+func newMessageRecord(env queue.Envelope, size int64, spool bool) messageRecord {
+	r := messageRecord{
+		Sender: address{env.Sender}, Identity: env.Identity, Session: env.Session, EightBit: env.EightBit,
+		Helo: env.Helo, Peer: env.Peer, Arrived: env.Arrived.UnixNano(), Size: size, Spool: spool,
+	}
+	for _, a := range env.Recipients {
+		r.Recipients = append(r.Recipients, address{a})
+	}
+	return r
+}
+
+func (r *messageRecord) envelope(id queue.ID) queue.Envelope {
+	env := queue.Envelope{
+		ID: id, Sender: r.Sender.Address, Identity: r.Identity, Session: r.Session, EightBit: r.EightBit,
+		Helo: r.Helo, Peer: r.Peer, Arrived: time.Unix(0, r.Arrived),
+	}
+	for _, a := range r.Recipients {
+		env.Recipients = append(env.Recipients, a.Address)
+	}
+	return env
+}
+
+func (u *unitRecord) open() int {
+	n := 0
+	for _, r := range u.Recipients {
+		if !r.Result.Final() {
+			n++
+		}
+	}
+	return n
+}
+
+func decode(what string, key, value []byte, into any) error {
+	if value == nil {
+		return fmt.Errorf("%s %q: %w", what, key, errNoRecord)
+	}
+	if err := json.Unmarshal(value, into); err != nil {
+		return fmt.Errorf("%s %q: %w", what, key, err)
+	}
+	return nil
+}
+
+func unitKey(id queue.ID, destination string) []byte {
+	return append([]byte(id), destination...)
+}
+
+func bodyKey(id queue.ID, chunk int) []byte {
+	return binary.BigEndian.AppendUint32([]byte(id), uint32(chunk))
+}
+
+func destinationPrefix(destination string) []byte {
+	return append([]byte(destination), 0)
+}
+
+func destinationKey(destination string, at int64, id queue.ID) []byte {
+	k := make([]byte, 0, len(destination)+1+timeLen+idLen)
+	k = append(append(k, destination...), 0)
+	return append(binary.BigEndian.AppendUint64(k, uint64(at)), id...)
+}
+
+func dueKey(at int64, destination string) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, timeLen+len(destination)), uint64(at)), destination...)
+}
+
+// splitDue reads a key of the due index.
+func splitDue(k []byte) (at int64, destination string) {
+	return int64(binary.BigEndian.Uint64(k)), string(k[timeLen:])
+}
+
+// splitDestination reads what follows the prefix in a key of the destination index.
+func splitDestination(k, prefix []byte) (at int64, id queue.ID) {
+	rest := bytes.TrimPrefix(k, prefix)
+	return int64(binary.BigEndian.Uint64(rest)), queue.ID(rest[timeLen:])
+}

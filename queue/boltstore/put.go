@@ -1,0 +1,221 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"dancemta/queue"
+)
+
+var errExists = errors.New("a message of this id is already in the queue")
+
+// buffers hold bodies while they wait for their commit.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *bytes.Buffer {
+	if v, ok := b.pool.Get().(*bytes.Buffer); ok {
+		return v
+	}
+	return new(bytes.Buffer)
+}
+
+func (b *buffers) put(v *bytes.Buffer) {
+	v.Reset()
+	b.pool.Put(v)
+}
+
+// Put implements queue.Store. A body that proves to be large goes to the
+// spool first; the commit of its envelope is what makes it a message.
+func (s *Store) Put(ctx context.Context, env queue.Envelope, due time.Time, body io.Reader) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	buf := s.buffers.get()
+	defer s.buffers.put(buf)
+	size, spooled, err := s.readBody(ctx, env.ID, buf, body)
+	if err != nil {
+		return err
+	}
+	s.o.step("body read")
+	o, err := newPut(env, due, content{size: size, spooled: spooled, inline: buf.Bytes()})
+	if err == nil {
+		err = s.submit(o)
+	}
+	// After Broken the envelope may stand in the store all the same: then its
+	// body must stay too. The next start sweeps it if not.
+	if err != nil && spooled && !queue.IsKind(err, queue.Broken) {
+		s.spool.remove(env.ID)
+	}
+	return err
+}
+
+// ready refuses a message before its body is read.
+func (s *Store) ready() error {
+	if s.o.ReadOnly {
+		return ErrReadOnly
+	}
+	if e := s.broken.Load(); e != nil {
+		return e
+	}
+	free, err := s.o.disk.Free(s.dir)
+	if err != nil {
+		return &queue.Error{Kind: queue.Broken, Err: err}
+	}
+	if free < s.o.MinFree {
+		return &queue.Error{Kind: queue.Full, Err: fmt.Errorf("%s: %d octets free, %d wanted", s.dir, free, s.o.MinFree)}
+	}
+	return nil
+}
+
+// readBody reads body into buf, or into a spool file when it is longer than
+// MaxBodyInline; buf is then of no meaning. Errors of body come out untouched.
+func (s *Store) readBody(ctx context.Context, id queue.ID, buf *bytes.Buffer, body io.Reader) (int64, bool, error) {
+	s.enter()
+	defer s.leave()
+	src := &source{ctx: ctx, r: body}
+	_, err := buf.ReadFrom(io.LimitReader(src, int64(s.o.MaxBodyInline)+1))
+	if err != nil {
+		return 0, false, err
+	}
+	if buf.Len() <= s.o.MaxBodyInline {
+		return int64(buf.Len()), false, nil
+	}
+	n, err := s.spool.write(id, io.MultiReader(buf, src))
+	if err == nil {
+		return n, true, nil
+	}
+	if src.err != nil {
+		return 0, false, src.err
+	}
+	return 0, false, s.spoolError(err)
+}
+
+// spoolError classes an error of the spool. Room may come back; a flush that
+// failed is the end of all promises; the rest concerns this message alone.
+func (s *Store) spoolError(err error) error {
+	var sync *syncError
+	switch {
+	case errors.Is(err, errExists):
+		return err
+	case noRoom(err):
+		return &queue.Error{Kind: queue.Full, Err: err}
+	case errors.As(err, &sync):
+		return s.fail(err)
+	}
+	return &queue.Error{Kind: queue.Broken, Err: err}
+}
+
+// source is a reader that remembers its own error, so that it can be told from
+// the disk's, and that ends with its context.
+type source struct {
+	ctx context.Context
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		s.err = err
+		return 0, err
+	}
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// content is the body of a message on its way into the store.
+type content struct {
+	size    int64
+	spooled bool
+	inline  []byte // unless spooled
+}
+
+// insertion is a message with all its records made, so that the committer has
+// only to write them.
+type insertion struct {
+	id    queue.ID
+	due   int64
+	value []byte // messageRecord
+	units map[string][]byte
+	content
+}
+
+func newPut(env queue.Envelope, due time.Time, c content) (*op, error) {
+	in, err := newInsertion(env, due, c)
+	if err != nil {
+		return nil, err
+	}
+	return &op{put: true, bytes: len(in.inline), apply: in.apply}, nil
+}
+
+func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, error) {
+	if c.spooled {
+		c.inline = nil
+	}
+	if len(env.ID) != idLen {
+		return nil, fmt.Errorf("queue id %.40q: not of %d octets", string(env.ID), idLen)
+	}
+	in := &insertion{id: env.ID, due: due.UnixNano(), units: map[string][]byte{}, content: c}
+	byDest := map[string]*unitRecord{}
+	for _, r := range env.Recipients {
+		d := queue.Destination(r)
+		if byDest[d] == nil {
+			byDest[d] = &unitRecord{Next: in.due}
+		}
+		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r}})
+	}
+	rec := newMessageRecord(env, c.size, c.spooled)
+	rec.Open = len(byDest)
+	var err error
+	if in.value, err = json.Marshal(rec); err != nil {
+		return nil, err
+	}
+	for d, u := range byDest {
+		if in.units[d], err = json.Marshal(u); err != nil {
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+// apply writes the message. It refuses a present id before its first change.
+func (in *insertion) apply(t *txn) error {
+	if t.message.Get([]byte(in.id)) != nil {
+		return fmt.Errorf("%s: %w", in.id, errExists)
+	}
+	if err := in.write(t); err != nil {
+		return &dirtyError{err}
+	}
+	return nil
+}
+
+func (in *insertion) write(t *txn) error {
+	t.changed = true
+	if err := t.message.Put([]byte(in.id), in.value); err != nil {
+		return err
+	}
+	for i, rest := 0, in.inline; len(rest) > 0; i++ {
+		n := min(len(rest), chunkSize)
+		if err := t.body.Put(bodyKey(in.id, i), rest[:n:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	for d, value := range in.units {
+		if err := t.unit.Put(unitKey(in.id, d), value); err != nil {
+			return err
+		}
+		if err := t.schedule(unit{in.id, d}, in.due); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package boltstore
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dancemta/queue"
+)
+
+// Messages described in one read transaction: short, since a reader that
+// stays open keeps pages from being used again.
+const eachPage = 256
+
+func (s *Store) opener(id queue.ID) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return s.Body(id) }
+}
+
+// Body implements queue.Store. No transaction stays open between two reads.
+func (s *Store) Body(id queue.ID) (io.ReadCloser, error) {
+	var msg messageRecord
+	err := s.db.View(func(tx *bolt.Tx) error { return getMessage(tx, id, &msg) })
+	if err != nil {
+		return nil, err
+	}
+	if !msg.Spool {
+		return &bodyReader{s: s, id: id, left: msg.Size}, nil
+	}
+	f, err := os.Open(s.spool.path(id))
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != msg.Size {
+		err = fmt.Errorf("spool file %s: %d octets, %d expected", id, info.Size(), msg.Size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func getMessage(tx *bolt.Tx, id queue.ID, into *messageRecord) error {
+	value := tx.Bucket(bucketMessage).Get([]byte(id))
+	if value == nil {
+		return fmt.Errorf("%.40s: %w", id, queue.ErrNotFound)
+	}
+	return decode("message", []byte(id), value, into)
+}
+
+// bodyReader copies a chunk at a time out of the store.
+type bodyReader struct {
+	s     *Store
+	id    queue.ID
+	chunk int
+	left  int64 // octets not yet read from the store
+	buf   []byte
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	if len(r.buf) == 0 {
+		if r.left == 0 {
+			return 0, io.EOF
+		}
+		if err := r.fetch(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.buf)
+	r.buf = r.buf[n:]
+	return n, nil
+}
+
+func (r *bodyReader) fetch() error {
+	err := r.s.db.View(func(tx *bolt.Tx) error {
+		v := tx.Bucket(bucketBody).Get(bodyKey(r.id, r.chunk))
+		if len(v) == 0 || int64(len(v)) > r.left {
+			return fmt.Errorf("body of %s: %w", r.id, queue.ErrNotFound)
+		}
+		r.buf = bytes.Clone(v)
+		return nil
+	})
+	r.chunk++
+	r.left -= int64(len(r.buf))
+	return err
+}
+
+// Close implements io.Closer; there is nothing to give back.
+func (r *bodyReader) Close() error { return nil }
+
+// Get implements queue.Store.
+func (s *Store) Get(id queue.ID) (sum queue.Summary, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		var msg messageRecord
+		if err := getMessage(tx, id, &msg); err != nil {
+			return err
+		}
+		sum, err = summarize(tx, id, &msg)
+		return err
+	})
+	return sum, err
+}
+
+// Each implements queue.Store: page by page, so that neither memory nor a
+// transaction grows with the queue.
+func (s *Store) Each(f func(queue.Summary) error) error {
+	var last []byte
+	for {
+		page, err := s.page(last)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, sum := range page {
+			if err := f(sum); err != nil {
+				return err
+			}
+		}
+		last = []byte(page[len(page)-1].ID)
+	}
+}
+
+// page returns the messages that follow the id last.
+func (s *Store) page(last []byte) (page []queue.Summary, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketMessage).Cursor()
+		k, v := c.Seek(last)
+		if last != nil && bytes.Equal(k, last) {
+			k, v = c.Next()
+		}
+		for ; k != nil && len(page) < eachPage; k, v = c.Next() {
+			var msg messageRecord
+			if err := decode("message", k, v, &msg); err != nil {
+				return err
+			}
+			sum, err := summarize(tx, queue.ID(k), &msg)
+			if err != nil {
+				return err
+			}
+			page = append(page, sum)
+		}
+		return nil
+	})
+	return page, err
+}
+
+// summarize lists the recipients in the order of the envelope.
+func summarize(tx *bolt.Tx, id queue.ID, msg *messageRecord) (queue.Summary, error) {
+	sum := queue.Summary{
+		ID: id, Arrived: time.Unix(0, msg.Arrived), Size: msg.Size, Sender: msg.Sender.Address,
+		Identity: msg.Identity, Session: msg.Session,
+	}
+	units := map[string]*unitRecord{}
+	for _, a := range msg.Recipients {
+		dest := queue.Destination(a.Address)
+		if units[dest] == nil {
+			key, rec := unitKey(id, dest), new(unitRecord)
+			if err := decode("unit", key, tx.Bucket(bucketUnit).Get(key), rec); err != nil {
+				return sum, err
+			}
+			units[dest] = rec
+		}
+		sum.Recipients = append(sum.Recipients, units[dest].summary(a, dest))
+	}
+	return sum, nil
+}
+
+func (u *unitRecord) summary(a address, dest string) queue.RecipientSummary {
+	r := queue.RecipientSummary{Address: a.Address, Destination: dest, State: "queued", Attempts: u.Attempt}
+	if u.Next != 0 {
+		r.Next = time.Unix(0, u.Next)
+	}
+	for _, rec := range u.Recipients {
+		if rec.Address != a {
+			continue
+		}
+		r.LastReply = rec.Reply
+		if rec.Result.Final() {
+			r.State, r.Next = rec.Result.String(), time.Time{}
+		} else if u.Attempt > 0 {
+			r.State = rec.Result.String()
+		}
+		break
+	}
+	return r
+}

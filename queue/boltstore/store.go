@@ -1,0 +1,215 @@
+// Package boltstore is the queue's store on one bbolt file, queue.db, with
+// larger bodies as files in the folder spool/ beside it. The idea: one
+// goroutine, the committer, gathers all puts, leases and settlements that wait
+// and makes one commit of them, so that many sessions share two disk flushes.
+//
+// Start with Open, then commit.go (who waits for what), format.go (what lies
+// where) and put.go, due.go, settle.go (one verb of queue.Store each).
+//
+// It must not lie on a network file system: bbolt's lock and its memory map
+// do not work there.
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dancemta/queue"
+)
+
+// Errors of Open; each comes wrapped with the file.
+var (
+	ErrInUse    = errors.New("in use by another process")
+	ErrVersion  = errors.New("format version not known to this program")
+	ErrNotQueue = errors.New("not a dancemta queue")
+	ErrReadOnly = errors.New("store is open for reading only")
+	errClosed   = errors.New("store is closed")
+	errNoRecord = errors.New("store is damaged: a record is missing")
+)
+
+const (
+	fileName  = "queue.db"
+	spoolName = "spool"
+
+	// Bodies up to here go into the store with their envelope. Measured: the
+	// crossover to a file of their own is near 100 KB.
+	defaultMaxInline = 64 << 10
+	// Left free for settlements, which need pages too (copy on write), and
+	// for the rest of the machine.
+	defaultMinFree = 64 << 20
+	// Long enough for a predecessor that is just ending, short enough for a
+	// person who starts a second one.
+	defaultTimeout = 2 * time.Second
+)
+
+// Options of Open; the zero value is right for a server.
+type Options struct {
+	MaxBodyInline int           // larger bodies become files; default 64 KiB
+	MinFree       uint64        // octets to leave free on the disk: below it Put answers Full; default 64 MiB
+	Timeout       time.Duration // wait for another process to let go of the file; default 2 s
+	ReadOnly      bool          // for lists when no server runs; creates and changes nothing
+	Logger        *slog.Logger  // default: silent
+
+	disk     disk                                             // tests make it fail
+	openFile func(string, int, os.FileMode) (*os.File, error) // the same for queue.db
+	step     func(string)                                     // called at each named step of durable work
+}
+
+func (o *Options) setDefaults() {
+	if o.MaxBodyInline <= 0 {
+		o.MaxBodyInline = defaultMaxInline
+	}
+	if o.MinFree == 0 {
+		o.MinFree = defaultMinFree
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.disk == nil {
+		o.disk = osDisk{}
+	}
+	if o.step == nil {
+		o.step = func(string) {}
+	}
+}
+
+// Store implements queue.Store.
+type Store struct {
+	o       Options
+	dir     string
+	db      *bolt.DB
+	spool   spool
+	buffers buffers
+
+	broken atomic.Pointer[queue.Error] // set once: no promise is made any more
+
+	mu      sync.Mutex
+	pending []*op
+	reading int // puts that are reading their body: the committer may wait for them
+	closed  bool
+	wake    chan struct{} // capacity 1: the committer should look again
+	stopped chan struct{} // closed when the committer has ended
+
+	leases leases // of the committer's goroutine alone
+}
+
+var _ queue.Store = (*Store)(nil)
+
+// Open opens the store in the folder dir, which it makes when it is absent,
+// and removes what a crash left in the spool. Errors name the file and wrap
+// ErrInUse, ErrVersion, ErrNotQueue or the system's error; then nothing has
+// been changed.
+func Open(dir string, o Options) (*Store, error) {
+	o.setDefaults()
+	s := &Store{o: o, dir: dir, wake: make(chan struct{}, 1), stopped: make(chan struct{}), leases: newLeases()}
+	s.spool = spool{dir: filepath.Join(dir, spoolName), disk: o.disk, step: o.step}
+	if !o.ReadOnly {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openBolt(filepath.Join(dir, fileName), o)
+	if err != nil {
+		return nil, err
+	}
+	s.db = db
+	if err := s.prepare(); err != nil {
+		db.Close()
+		return nil, err
+	}
+	if o.ReadOnly {
+		close(s.stopped)
+		return s, nil
+	}
+	go s.run()
+	return s, nil
+}
+
+// openBolt opens the file with the largest memory map that the system grants:
+// growth within the map needs no remapping, which would wait for readers.
+func openBolt(path string, o Options) (*bolt.DB, error) {
+	var err error
+	for _, size := range []int64{16 << 30, 1 << 30, 0} {
+		if size > math.MaxInt {
+			continue
+		}
+		var db *bolt.DB
+		db, err = bolt.Open(path, 0o600, &bolt.Options{
+			Timeout:         o.Timeout,
+			ReadOnly:        o.ReadOnly,
+			FreelistType:    bolt.FreelistMapType,
+			NoFreelistSync:  true, // commits stay short; opening scans the file instead
+			InitialMmapSize: int(size),
+			OpenFile:        o.openFile,
+			NoStatistics:    true,
+		})
+		if err == nil {
+			return db, nil
+		}
+		if !errors.Is(err, syscall.ENOMEM) {
+			break
+		}
+	}
+	return nil, openError(path, err)
+}
+
+func openError(path string, err error) error {
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return fmt.Errorf("queue file %s: %w", path, ErrInUse)
+	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+		return fmt.Errorf("queue file %s: %w (%v)", path, ErrNotQueue, err)
+	}
+	return fmt.Errorf("queue file %s: %w", path, err)
+}
+
+// prepare checks the format, makes what is missing and sweeps the spool.
+func (s *Store) prepare() error {
+	path := filepath.Join(s.dir, fileName)
+	fresh, err := checkFormat(s.db)
+	if err != nil {
+		return fmt.Errorf("queue file %s: %w", path, err)
+	}
+	if s.o.ReadOnly {
+		if fresh {
+			return fmt.Errorf("queue file %s: %w", path, ErrNotQueue)
+		}
+		return nil
+	}
+	if fresh {
+		if err := s.db.Update(createFormat); err != nil {
+			return fmt.Errorf("queue file %s: %w", path, err)
+		}
+	}
+	if err := os.MkdirAll(s.spool.dir, 0o700); err != nil {
+		return err
+	}
+	// The names queue.db and spool are as dear as what they hold.
+	if err := s.o.disk.SyncDir(s.dir); err != nil {
+		return err
+	}
+	return s.sweep()
+}
+
+// Close ends the store after what was asked before.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.poke()
+	<-s.stopped
+	return s.db.Close()
+}

@@ -1,0 +1,41 @@
+// Package saslext gives users of any domain an identity and logs them in by
+// SASL EXTERNAL (RFC 4422 appendix A).
+//
+// The identity is uid@domain. It comes from a certificate alone: package
+// usercert reads uid and domain, daneclient proves that the chain ends at the
+// CA that the domain publishes at _user.<domain>, and only then the rules say
+// whether this user may act as the authorization identity that was asked for.
+//
+// Start with Parse and Identity (the one normal form), then Authenticator.Login;
+// Server wraps it for go-sasl.
+package saslext
+
+import (
+	"dancemta/internal/dnsname"
+)
+
+// Identity is a user in normal form. Two identities are the same user exactly
+// when they are equal; the zero Identity is nobody.
+type Identity struct {
+	UID    string       // PRECIS UsernameCaseMapped with our further bounds
+	Domain dnsname.Name // A-labels
+}
+
+// IsZero reports whether id is nobody.
+func (id Identity) IsZero() bool { return id.UID == "" }
+
+// String returns uid@domain with U-labels, for people and for SASL.
+func (id Identity) String() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.UID + "@" + id.Domain.Unicode()
+}
+
+// ASCIIDomain returns uid@domain with A-labels: the form of rules and keys.
+func (id Identity) ASCIIDomain() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.UID + "@" + id.Domain.String()
+}

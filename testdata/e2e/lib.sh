@@ -1,0 +1,36 @@
+# Sourced by every story. The runner (cmd/dancemta/story_test.go) has started nsd with
+# the lab's signed zones, unbound as validating resolver in front of it, an SMTP sink
+# behind remote.test's MX, and dancemta with config.toml of this folder. It exports:
+#
+#   RELAY SUBMISSION SUBMISSIONS   ports of the three listeners on 127.0.0.1
+#   PKI                            folder of certificates and keys (user, mta, device …)
+#   SINK                           folder into which the sink writes each message
+#   LOG                            dancemta's log
+#   WORK                           an empty folder for the story's own files
+set -euo pipefail
+
+fail() {
+	printf 'FAIL: %s\n' "$*" >&2
+	exit 1
+}
+
+# expect TEXT FILE: the file holds this text.
+expect() {
+	grep -qF -- "$1" "$2" || { cat "$2" >&2; fail "\"$1\" not found in $2"; }
+}
+
+# wait_for TEXT FILE...: some file holds this text within 30 seconds.
+wait_for() {
+	local text=$1 deadline=$((SECONDS + 30))
+	shift
+	until grep -qsF -- "$text" $*; do
+		[ $SECONDS -lt $deadline ] || fail "\"$text\" did not appear in $*"
+		sleep 0.1
+	done
+}
+
+# delivered TEXT: a message with this text has reached the sink; prints its file.
+delivered() {
+	wait_for "$1" "$SINK/*.eml"
+	grep -lF -- "$1" "$SINK"/*.eml | head -n 1
+}
