@@ -1,0 +1,179 @@
+// Package admin is the control socket of a running server: commands with plain
+// arguments go in, a stream of text comes out. Parts register a function for
+// each command; whoever may open the socket (mode 0600: the server's own user
+// and root) may call them.
+//
+// It is HTTP over a Unix socket, so that the standard library does the framing,
+// the streaming and the time limits. A command that fails after its first
+// output cuts the stream off, and the caller sees an error, not an early end.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// A sockaddr_un holds 108 octets with its final NUL; beyond that the kernel
+	// says only "invalid argument".
+	maxPath = 107
+	// Whoever connects is the operator: it needs no long time to say what it wants.
+	headerTimeout = 5 * time.Second
+	// A reader that stopped reading must not hold a command for ever.
+	writeTimeout = 10 * time.Minute
+	// To learn that nobody serves a socket any more takes no time on one host.
+	probeTimeout = time.Second
+
+	argumentKey = "arg"
+	textLimit   = 4 << 10 // of an error text that the client shows
+)
+
+// Errors of Listen and Call.
+var (
+	ErrInUse      = errors.New("another server answers at the control socket")
+	ErrNotRunning = errors.New("no server answers at the control socket")
+	ErrNotFound   = errors.New("not found")
+)
+
+// Command writes its result to w. An error that wraps ErrNotFound comes out of
+// Call as one.
+type Command func(ctx context.Context, args []string, w io.Writer) error
+
+// Server answers commands. Register them before Serve.
+type Server struct {
+	mux  *http.ServeMux
+	http *http.Server
+	wait sync.WaitGroup
+}
+
+// New returns a server without commands.
+func New() *Server {
+	mux := http.NewServeMux()
+	return &Server{mux: mux, http: &http.Server{
+		Handler: mux, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout,
+	}}
+}
+
+// Handle registers a command under a name without slashes.
+func (s *Server) Handle(name string, c Command) {
+	s.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+		out := &output{w: w}
+		err := c(r.Context(), r.URL.Query()[argumentKey], out)
+		switch {
+		case err == nil:
+		case out.started:
+			panic(http.ErrAbortHandler) // the only way to tell the caller now
+		case errors.Is(err, ErrNotFound):
+			http.Error(w, err.Error(), http.StatusNotFound)
+		default:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+}
+
+type output struct {
+	w       io.Writer
+	started bool
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.started = true
+	return o.w.Write(p)
+}
+
+// Listen makes the socket at path, for its owner only. A socket that a crash
+// left behind is replaced; ErrInUse when somebody still answers there.
+func Listen(path string) (net.Listener, error) {
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("control socket %s: path over %d octets", path, maxPath)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		switch {
+		case info.Mode().Type() != fs.ModeSocket:
+			return nil, fmt.Errorf("control socket %s: something else has this name", path)
+		case answers(path):
+			return nil, fmt.Errorf("%s: %w", path, ErrInUse)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	// The mask keeps the moment between bind and chmod closed to others. It is
+	// the whole process's, but nothing else makes files while a server starts.
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, nil
+}
+
+func answers(path string) bool {
+	conn, err := net.DialTimeout("unix", path, probeTimeout)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// Serve answers on l until Close. It closes l, which removes the socket.
+func (s *Server) Serve(l net.Listener) {
+	s.wait.Go(func() { s.http.Serve(l) }) // ends by Close only
+}
+
+// Close cuts what is under way and waits for Serve's goroutine.
+func (s *Server) Close() {
+	s.http.Close()
+	s.wait.Wait()
+}
+
+// Call runs a command of the server at path and returns its output, which the
+// caller closes. ErrNotRunning when nobody answers there.
+func Call(ctx context.Context, path, name string, args ...string) (io.ReadCloser, error) {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}
+	target := url.URL{Scheme: "http", Host: "dancemta", Path: "/" + name, RawQuery: url.Values{argumentKey: args}.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("%s: %w", path, ErrNotRunning)
+		}
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, textLimit)) // what came is what can be shown
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, trim(text))
+	}
+	return nil, errors.New(trim(text))
+}
+
+func trim(text []byte) string {
+	for len(text) > 0 && text[len(text)-1] == '\n' {
+		text = text[:len(text)-1]
+	}
+	return string(text)
+}
