@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const sample = `what: the second line
+packages: ./a ./b
+run: TestX
+--- a/f.go
++++ b/f.go
+@@ -1,3 +1,2 @@
+ one
+-two
+ three
+`
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "m.diff")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadAndApply(t *testing.T) {
+	m, err := readMutant(write(t, sample), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.what != "the second line" || len(m.packages) != 2 || m.run != "TestX" {
+		t.Errorf("header: %+v", m)
+	}
+	got, err := m.changes[0].apply("zero\none\ntwo\nthree\nfour\n")
+	if err != nil || got != "zero\none\nthree\nfour\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A mutant that fits nowhere, or at two places, proves nothing.
+func TestApplyOnce(t *testing.T) {
+	m, err := readMutant(write(t, sample), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one\nthree\n", "one\ntwo\nthree\none\ntwo\nthree\n", "xone\ntwo\nthree\n"} {
+		if got, err := m.changes[0].apply(text); err == nil {
+			t.Errorf("applied to %q: %q", text, got)
+		}
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"no packages": strings.Replace(sample, "packages: ./a ./b\n", "", 1),
+		"no diff":     "what: x\npackages: ./a\n",
+		"other words": "hello\n" + sample,
+		"no hunk":     "what: x\npackages: ./a\n+++ b/f.go\n one\n",
+	} {
+		if _, err := readMutant(write(t, text), "m"); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestFailure(t *testing.T) {
+	if by, err := failure("ok\n    --- FAIL: TestA/b (0.0s)\n"); err != nil || by != "TestA/b" {
+		t.Errorf("%q, %v", by, err)
+	}
+	if _, err := failure("x.go:1: undefined: y\nFAIL\ta [build failed]\n"); err == nil {
+		t.Error("a test that did not compile counted as one that failed")
+	}
+}
