@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // disk is what the store needs of the file system beside bbolt: an interface
@@ -73,7 +73,7 @@ func noRoom(err error) bool {
 // meant: what it had to make durable is unknown. bbolt gives errors of writes
 // as PathError, of flushes bare, and of resizing as text.
 func isFull(err error) bool {
-	if errors.Is(err, bolt.ErrMaxSizeReached) {
+	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
 		return true
 	}
 	var write *fs.PathError
