@@ -6,7 +6,7 @@
 // CA that the domain publishes at _user.<domain>, and only then the rules say
 // whether this user may act as the authorization identity that was asked for.
 //
-// Start with Parse and Identity (the one normal form), then Authenticator.Login;
+// Start with Identity and ParseIdentity (the one normal form), then Authenticator.Login;
 // Server wraps it for go-sasl.
 package saslext
 
@@ -38,4 +38,13 @@ func (id Identity) ASCIIDomain() string {
 		return ""
 	}
 	return id.UID + "@" + id.Domain.String()
+}
+
+// LogString returns the form for logs: String, and the A-labels behind it where
+// they differ, since two domains may look alike and not be.
+func (id Identity) LogString() string {
+	if s := id.String(); s != id.ASCIIDomain() {
+		return s + " (" + id.ASCIIDomain() + ")"
+	}
+	return id.String()
 }
