@@ -116,12 +116,25 @@ func (q *Queue) Accept(ctx context.Context, env Envelope, body io.Reader) error 
 	if env.Arrived.IsZero() {
 		env.Arrived = q.o.Now()
 	}
+	env.Recipients = distinct(env.Recipients)
 	if err := q.o.Store.Put(ctx, env, q.o.Now(), body); err != nil {
 		return err
 	}
-	q.logQueued(env)
 	q.poke()
 	return nil
+}
+
+// distinct drops what was named before: nobody gets a message twice.
+func distinct(all []mailaddr.Address) []mailaddr.Address {
+	seen := make(map[mailaddr.Address]bool, len(all))
+	var out []mailaddr.Address
+	for _, a := range all {
+		if !seen[a] {
+			seen[a] = true
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // poke tells Run that there may be something to do.

@@ -70,3 +70,12 @@ func DoubleBounce(l *slog.Logger, queueID string, rcpts int) {
 		slog.String("queue_id", queueID),
 		slog.Int("rcpts", rcpts))
 }
+
+// QueueFault: a fault of our own on a message's way out. The queue id is empty
+// when the fault concerns no single message.
+func QueueFault(l *slog.Logger, queueID, what string, err error) {
+	emit(l, slog.LevelError, "fault in the queue",
+		slog.String("queue_id", queueID),
+		slog.String("what", what),
+		slog.String("error", errText(err)))
+}

@@ -152,7 +152,8 @@ func (s *Store) take() (group []*op, closed bool) {
 
 // commit makes one transaction of the group and answers each operation. An
 // operation that spoils the transaction is answered alone and the others are
-// done again; when the disk is full, the puts give way.
+// done again; when the disk is full, the puts give way. A record that is
+// damaged breaks the store: what else is damaged, nobody knows.
 func (s *Store) commit(group []*op) {
 	for len(group) > 0 {
 		if e := s.broken.Load(); e != nil {
@@ -167,6 +168,8 @@ func (s *Store) commit(group []*op) {
 				o.done <- errs[i]
 			}
 			return
+		case errors.Is(err, errDamaged):
+			s.fail(err)
 		case errors.As(err, &dirty):
 			group[dirty.index].done <- dirty.err
 			group = append(group[:dirty.index:dirty.index], group[dirty.index+1:]...)
@@ -185,6 +188,7 @@ type spoiled struct {
 }
 
 func (e *spoiled) Error() string { return e.err.Error() }
+func (e *spoiled) Unwrap() error { return e.err }
 
 // try applies and commits. errs are the answers to the operations, valid when
 // err is nil; after an error nothing has changed.
@@ -207,14 +211,15 @@ func (s *Store) try(group []*op) (errs []error, err error) {
 			return nil, &spoiled{i, dirty.err}
 		}
 	}
-	if !t.changed {
-		return errs, t.Rollback()
-	}
-	s.o.step("before commit")
-	if err := t.Commit(); err != nil {
+	if t.changed {
+		s.o.step("before commit")
+		if err := s.o.commit(t.Tx); err != nil {
+			return nil, err
+		}
+		s.o.step("after commit")
+	} else if err := t.Rollback(); err != nil {
 		return nil, err
 	}
-	s.o.step("after commit")
 	t.leases.release(t.settled)
 	return errs, nil
 }

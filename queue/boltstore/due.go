@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -90,7 +91,7 @@ func (s *Store) lease(t *txn, r queue.DueRequest) (jobs []queue.Job, next time.T
 func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 	at, id, ok := t.first(dest)
 	if !ok {
-		return nil, errNoRecord
+		return nil, fmt.Errorf("due index, %q: %w", dest, errDamaged)
 	}
 	u := unit{id, dest}
 	rec, err := t.getUnit(u)

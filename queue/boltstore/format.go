@@ -153,10 +153,10 @@ func (u *unitRecord) open() int {
 
 func decode(what string, key, value []byte, into any) error {
 	if value == nil {
-		return fmt.Errorf("%s %q: %w", what, key, errNoRecord)
+		return fmt.Errorf("%s %q: %w: it is missing", what, key, errDamaged)
 	}
 	if err := json.Unmarshal(value, into); err != nil {
-		return fmt.Errorf("%s %q: %w", what, key, err)
+		return fmt.Errorf("%s %q: %w: %v", what, key, errDamaged, err)
 	}
 	return nil
 }

@@ -38,9 +38,10 @@ func (s *Store) Settle(st queue.Settlement) error {
 // settle writes outcomes and bounce. file: the message has ended, and its
 // spool file may go once this is committed.
 func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err error) {
+	u := unit{st.ID, st.Destination}
 	value := t.message.Get([]byte(st.ID))
-	key := unitKey(st.ID, st.Destination)
-	if value == nil || t.unit.Get(key) == nil {
+	if value == nil || t.unit.Get(unitKey(st.ID, st.Destination)) == nil {
+		t.settled = append(t.settled, u) // the lease ends, since nothing is left of its unit
 		return false, queue.ErrNotFound
 	}
 	if bounce != nil {
@@ -51,7 +52,7 @@ func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err err
 	if file, err = t.finish(st, value); err != nil {
 		return false, &dirtyError{err}
 	}
-	t.settled = append(t.settled, unit{st.ID, st.Destination})
+	t.settled = append(t.settled, u)
 	return file, nil
 }
 

@@ -35,7 +35,7 @@ var (
 	ErrNotQueue = errors.New("not a dancemta queue")
 	ErrReadOnly = errors.New("store is open for reading only")
 	errClosed   = errors.New("store is closed")
-	errNoRecord = errors.New("store is damaged: a record is missing")
+	errDamaged  = errors.New("the store is damaged")
 )
 
 const (
@@ -64,6 +64,7 @@ type Options struct {
 	disk     disk                                             // tests make it fail
 	openFile func(string, int, os.FileMode) (*os.File, error) // the same for queue.db
 	step     func(string)                                     // called at each named step of durable work
+	commit   func(*bolt.Tx) error                             // the flush of queue.db
 }
 
 func (o *Options) setDefaults() {
@@ -81,6 +82,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.disk == nil {
 		o.disk = osDisk{}
+	}
+	if o.commit == nil {
+		o.commit = (*bolt.Tx).Commit
 	}
 	if o.step == nil {
 		o.step = func(string) {}

@@ -1,0 +1,91 @@
+package smtpclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// The steps of a session, as errors name them.
+const (
+	stepGreeting = "greeting"
+	stepEHLO     = "EHLO"
+	stepSTARTTLS = "STARTTLS"
+	stepMAIL     = "MAIL"
+	stepRCPT     = "RCPT"
+	stepDATA     = "DATA"
+	stepBody     = "message"
+	stepDot      = "end of message"
+)
+
+// Error says why a session or a recipient came to nothing. The zero Permanent
+// means temporary: what nobody stated can be tried again.
+type Error struct {
+	Step      string // "greeting", "EHLO", "MAIL", "end of message" …
+	Reply     Reply  // of the server; zero when it gave none that counts
+	Err       error  // what happened instead of a reply
+	Permanent bool   // this message is refused for good
+	OtherHost bool   // another host of the same destination may do better at once
+	Status    string // enhanced status code of our own finding; "" with a Reply
+}
+
+// Error says what went wrong; the reply is part of it.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Step + ": " + e.Reply.String()
+	}
+	return e.Step + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// EnhancedStatus returns a code (RFC 3463) whose class agrees with Permanent,
+// whatever the server wrote.
+func (e *Error) EnhancedStatus() string {
+	status := e.Status
+	if status == "" {
+		status = e.Reply.EnhancedStatus()
+	}
+	if e.Permanent {
+		return "5" + status[1:]
+	}
+	return "4" + status[1:]
+}
+
+// anywhere turns an error of the host, met before any transaction, into a
+// temporary one: another host may think otherwise (RFC 5321 3.1).
+func (e *Error) anywhere() *Error {
+	e.Permanent, e.OtherHost = false, true
+	return e
+}
+
+// lost describes a connection that gave no answer.
+func lost(ctx context.Context, step string, err error) *Error {
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = errors.New("no answer in time")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		err = errors.New("the server closed the connection")
+	}
+	return &Error{Step: step, Err: err, Status: "4.4.2", OtherHost: true}
+}
+
+// refusal judges a reply whose first digit should be want (RFC 5321 4.3.2: only
+// that digit counts). 0 is never right. Codes that make no sense here mean that
+// we and the server have lost step.
+func (c *Client) refusal(step string, r Reply, want int) *Error {
+	switch class := r.Code / 100; {
+	case class == want:
+		return nil
+	case class == 4:
+		return &Error{Step: step, Reply: r, OtherHost: true}
+	case class == 5:
+		return &Error{Step: step, Reply: r, Permanent: true}
+	}
+	c.broken = true
+	return &Error{Step: step, Err: fmt.Errorf("unexpected reply %s", r), Status: "4.5.0", OtherHost: true}
+}
