@@ -17,7 +17,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"dancemta/internal/dnsname"
 )
@@ -32,23 +34,27 @@ const Any = "any"
 type Pattern struct {
 	text   string
 	user   bool
-	uid    string   // "*" or one uid in normal form
+	uid    string   // "*" or one uid; see WithUID
 	labels []string // nil when anyName
 	any    bool
 }
 
-// Parse reads a pattern. The uid of a user pattern is kept as written in lower
-// case; callers compare it with normalised uids only.
+// Parse reads a pattern. Of the uid of a user pattern it folds ASCII only: the
+// normal form of uids is not known here, and whoever matches users brings the
+// uid to it by WithUID first.
 func Parse(s string) (Pattern, error) {
 	p := Pattern{text: s}
 	name := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		p.user, p.uid, name = true, strings.ToLower(s[:i]), s[i+1:]
-		if p.uid == "" || p.uid != "*" && strings.Contains(p.uid, "*") || strings.Contains(p.uid, "@") {
+		p.user, p.uid, name = true, lowerASCII(s[:i]), s[i+1:]
+		if !utf8.ValidString(s) || p.uid == "" || p.uid != "*" && strings.Contains(p.uid, "*") || strings.Contains(p.uid, "@") {
 			return Pattern{}, fmt.Errorf("%w %q: before @ stands * or one uid", ErrSyntax, s)
 		}
 	}
-	if name == Any {
+	if strings.EqualFold(name, Any) {
+		if name != Any { // a person who writes ANY does not mean a top-level domain
+			return Pattern{}, fmt.Errorf("%w %q: write %q in lower case", ErrSyntax, s, Any)
+		}
 		p.any = true
 		return p, nil
 	}
@@ -57,15 +63,30 @@ func Parse(s string) (Pattern, error) {
 		return Pattern{}, fmt.Errorf("%w %q: %v", ErrSyntax, s, err)
 	}
 	p.labels = labels
-	return p, p.check()
+	if err := p.check(); err != nil {
+		return Pattern{}, err // a pattern that is no good matches nothing
+	}
+	return p, nil
+}
+
+// lowerASCII leaves everything else alone: strings.ToLower would turn the Kelvin
+// sign into an ASCII k, which makes another user of it.
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 func parseLabels(name string) ([]string, error) {
 	// The stars are parsed as an ordinary label, so that everything else obeys
 	// the rules of names; U-labels become A-labels label by label.
-	labels := strings.Split(name, ".")
-	for i, label := range labels {
+	var labels []string
+	for label := range strings.SplitSeq(name, ".") {
 		if label == "*" {
+			labels = append(labels, label)
 			continue
 		}
 		parse := dnsname.ParseUnicode
@@ -76,7 +97,7 @@ func parseLabels(name string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		labels[i] = n.String()
+		labels = append(labels, n.Labels()...) // UTS 46 knows further dots
 	}
 	return labels, nil
 }
@@ -120,6 +141,19 @@ func (p Pattern) IsZero() bool { return p.text == "" }
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 
+// UID returns the uid that a user pattern names; false when it is a star or the
+// pattern names clients.
+func (p Pattern) UID() (string, bool) { return p.uid, p.user && p.uid != "*" }
+
+// WithUID returns the pattern with its uid replaced by the normal form of it. It
+// changes nothing where UID reports false.
+func (p Pattern) WithUID(normal string) Pattern {
+	if _, ok := p.UID(); ok {
+		p.uid = normal
+	}
+	return p
+}
+
 // MatchClient reports whether a client with this TLSA owner name is meant.
 func (p Pattern) MatchClient(owner dnsname.Name) bool {
 	return !p.user && p.matchName(owner)
@@ -158,6 +192,19 @@ func matchLabels(pattern, labels []string) bool {
 	return false
 }
 
+// Covers reports whether p matches every name that q matches, so that q has no
+// say behind p.
+func (p Pattern) Covers(q Pattern) bool {
+	switch {
+	case p.IsZero() || q.IsZero() || p.user != q.user || p.user && p.uid != "*" && p.uid != q.uid:
+		return false
+	case p.any || q.any:
+		return p.any
+	default:
+		return matchLabels(p.labels, q.labels) // q's star is a label that only a star takes
+	}
+}
+
 // Compare orders patterns from the most specific to the least: no star before
 // stars, then more literal labels first (a literal uid counts as one), any last.
 // Equal patterns compare as 0 and keep the order of the file.
@@ -187,6 +234,9 @@ func (p Pattern) weight() (stars, literal int) {
 	}
 	return stars, literal
 }
+
+// Labels returns the labels of the name, stars among them; nil for Any.
+func (p Pattern) Labels() []string { return slices.Clone(p.labels) }
 
 // UnmarshalText reads Parse's form.
 func (p *Pattern) UnmarshalText(b []byte) error {
