@@ -157,7 +157,7 @@ func (n *Internet) addDoubtful() {
 func (n *Internet) NewRandom() Client {
 	host := fmt.Sprintf("x%x.stranger.test", noise(8))
 	c := n.client("random", "_smtp-client."+host, SelfSigned, n.named(host))
-	n.World.zone("stranger.test.").Add(c.Owner + ". " + TLSA(3, 1, 1, c.Leaf()))
+	n.World.Zone("stranger.test").Add(c.Owner + ". " + TLSA(3, 1, 1, c.Leaf()))
 	return c
 }
 

@@ -28,7 +28,14 @@ func NewWorld(now time.Time) *World {
 }
 
 // Root returns the root zone.
-func (w *World) Root() *Zone { return w.zones["."] }
+func (w *World) Root() *Zone { return w.Zone(".") }
+
+// Zone returns the zone of exactly this name; it panics when there is none.
+func (w *World) Zone(name string) *Zone {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.zone(name)
+}
 
 // AddZone makes a zone and delegates to it from the nearest zone above.
 func (w *World) AddZone(name string, o ZoneOptions) *Zone {
@@ -55,7 +62,7 @@ func (w *World) Zones() []string {
 // Anchor returns the root's DS lines, as trust anchor files hold them.
 func (w *World) Anchor() string {
 	var b strings.Builder
-	for _, rr := range w.Root().delegationSigner(dns.SHA256) {
+	for _, rr := range w.anchors() {
 		ds := rr.(*dns.DS)
 		fmt.Fprintf(&b, ". IN DS %d %d %d %s\n", ds.KeyTag, ds.Algorithm, ds.DigestType, ds.Digest)
 	}
@@ -67,12 +74,18 @@ func (w *World) Anchor() string {
 func (w *World) AnchorDelv() string {
 	var b strings.Builder
 	b.WriteString("trust-anchors {\n")
-	for _, rr := range w.Root().delegationSigner(dns.SHA256) {
+	for _, rr := range w.anchors() {
 		ds := rr.(*dns.DS)
 		fmt.Fprintf(&b, "\t. static-ds %d %d %d \"%s\";\n", ds.KeyTag, ds.Algorithm, ds.DigestType, ds.Digest)
 	}
 	b.WriteString("};\n")
 	return b.String()
+}
+
+func (w *World) anchors() []dns.RR {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.zone(".").delegationSigner(dns.SHA256)
 }
 
 // Sign makes all signatures that are missing after changes. Nobody has to call
@@ -92,7 +105,7 @@ func (w *World) Sign() (err error) {
 	return nil
 }
 
-// zone returns the zone of exactly this name; it panics when there is none.
+// zone is Zone for callers that hold the lock.
 func (w *World) zone(name string) *Zone {
 	z := w.zones[canon(name)]
 	if z == nil {

@@ -163,6 +163,8 @@ func (z *Zone) Keys() []string {
 // DS returns the zone's DS records with the given digest type, as text that
 // the parent's Add takes.
 func (z *Zone) DS(digest uint8) []string {
+	z.world.mu.Lock()
+	defer z.world.mu.Unlock()
 	var out []string
 	for _, rr := range z.delegationSigner(digest) {
 		out = append(out, rr.String())
