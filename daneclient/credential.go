@@ -1,8 +1,10 @@
 package daneclient
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"net/netip"
 )
 
@@ -43,4 +45,14 @@ func (c Credential) check() error {
 		return &Error{Reason: NoCertificate}
 	}
 	return nil
+}
+
+// KeyDigest returns the SHA-256 of the leaf's public key in hex, for log lines:
+// it is what a 3 1 1 record holds. "" when there is no leaf.
+func (c Credential) KeyDigest() string {
+	if len(c.Chain) == 0 || c.Chain[0] == nil {
+		return ""
+	}
+	sum := sha256.Sum256(c.Chain[0].RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
 }

@@ -22,7 +22,6 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/daneclient/tlsa"
 	"dancemta/internal/dnsname"
-	"dancemta/internal/limit"
 )
 
 // SourceCertificate says that the client's name was read from its certificate.
@@ -150,16 +149,12 @@ func (v *Verifier) Anchored(ctx context.Context, owner dnsname.Name, cred Creden
 	if !ok {
 		return Anchor{}, &Error{Reason: ForbiddenName, Name: owner, Detail: "not _user and a domain"}
 	}
+	if !soleName(cred.Chain[0], domain) {
+		return Anchor{}, &Error{Reason: ForbiddenName, Name: owner, Detail: "the domain is not the certificate's one dNSName"}
+	}
 	verdict, err := v.judge(ctx, claim{owner: owner, san: domain.String(), user: true}, cred)
 	if err != nil {
 		return Anchor{}, err
 	}
 	return Anchor{Owner: owner, Record: verdict.record, Until: verdict.until}, nil
-}
-
-// gates bound the lookups in flight.
-type gates struct {
-	all  *limit.Gate
-	peer *limit.KeyedGate[string]
-	zone *limit.KeyedGate[string]
 }

@@ -1,0 +1,74 @@
+package daneclient
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"dancemta/internal/dnsname"
+	"dancemta/internal/limit"
+)
+
+// gates bound the lookups in flight.
+type gates struct {
+	all  *limit.Gate
+	peer *limit.KeyedGate[string]
+	zone *limit.KeyedGate[string]
+}
+
+// waiters is how many peers and zones may stand before the gate for all, as a
+// multiple of those inside.
+const waiters = 4
+
+func newGates(o Options) gates {
+	return gates{
+		all:  limit.NewGate(o.MaxLookups),
+		peer: limit.NewKeyedGate[string](o.PerPeer, waiters*o.MaxLookups),
+		zone: limit.NewKeyedGate[string](o.PerZone, waiters*o.MaxLookups),
+	}
+}
+
+// enter passes the gates of the peer and of the zone, which refuse at once, and
+// waits at the one for all. It returns the way out, or what was full.
+func (g gates) enter(ctx context.Context, peer netip.Addr, owner dnsname.Name) (leave func(), full string) {
+	peerKey, zone := peerKeyOf(peer), zoneOf(owner)
+	if !g.peer.TryEnter(peerKey) {
+		return nil, "lookups for this peer"
+	}
+	if !g.zone.TryEnter(zone) {
+		g.peer.Leave(peerKey)
+		return nil, "lookups in " + zone
+	}
+	if g.all.Enter(ctx) != nil {
+		g.zone.Leave(zone)
+		g.peer.Leave(peerKey)
+		return nil, "lookups in all"
+	}
+	return func() {
+		g.all.Leave()
+		g.zone.Leave(zone)
+		g.peer.Leave(peerKey)
+	}, ""
+}
+
+// peerKeyOf takes an IPv6 peer for its /64, which one host has to itself.
+func peerKeyOf(peer netip.Addr) string {
+	peer = peer.Unmap()
+	if peer.Is6() {
+		if p, err := peer.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return peer.String()
+}
+
+// zoneOf takes the last two labels for the zone: who serves it, and may be
+// dead, is the same for nearly all names below.
+func zoneOf(owner dnsname.Name) string {
+	s := owner.String()
+	last := strings.LastIndexByte(s, '.')
+	if last < 0 {
+		return s
+	}
+	return s[strings.LastIndexByte(s[:last], '.')+1:]
+}

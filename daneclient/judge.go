@@ -1,0 +1,190 @@
+package daneclient
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"dancemta/daneclient/dnssec"
+	"dancemta/daneclient/tlsa"
+	"dancemta/internal/dnsname"
+)
+
+// refusedLife bounds how long a refusal is remembered. The records are cached
+// by the resolver, so that asking again costs one comparison; a new record or a
+// certificate that has become valid must not wait.
+const refusedLife = time.Minute
+
+// claim is what a certificate says of itself, to be proved.
+type claim struct {
+	owner dnsname.Name
+	san   string // the dNSName that claims it, for usage 2
+	user  bool
+}
+
+// judge proves a claim or returns an *Error. The plan: the cache; then, once
+// for all who ask the same, the gates, the lookup, and the match.
+func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict, error) {
+	k := keyOf(c, cred.Chain)
+	if got, ok := v.cache.get(k, v.opts.Now()); ok {
+		return got.result()
+	}
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, v.opts.Timeout)
+	defer cancel()
+	got, err := v.flights.do(ctx, k, func() (verdict, bool) {
+		if got, ok := v.cache.get(k, v.opts.Now()); ok { // of the flight before
+			return got, true
+		}
+		got := v.find(ctx, c, cred)
+		// What became of a caller who went away, or of his share of the
+		// lookups, says nothing to the others.
+		own := got.refusal != nil && (got.refusal.Reason == Overloaded ||
+			got.refusal.Reason == FailedDNS && caller.Err() != nil)
+		if !own {
+			v.cache.put(k, got, v.opts.Now())
+		}
+		return got, !own
+	})
+	if err != nil {
+		return verdict{}, &Error{Reason: FailedDNS, Name: c.owner, Detail: "while others waited for the same", Err: err}
+	}
+	return got.result()
+}
+
+// find looks the records up and compares.
+func (v *Verifier) find(ctx context.Context, c claim, cred Credential) verdict {
+	leave, full := v.gates.enter(ctx, cred.Peer, c.owner)
+	if leave == nil {
+		return verdict{refusal: &Error{Reason: Overloaded, Name: c.owner, Detail: full}}
+	}
+	defer leave()
+	start := v.opts.Now()
+	answer := v.opts.Resolver.Lookup(ctx, c.owner, dnssec.TypeTLSA)
+	now := v.opts.Now()
+	got := weigh(answer, c, cred, now)
+	if err := ctx.Err(); err != nil && got.refusal != nil && got.refusal.Reason == FailedDNS {
+		got.refusal.Err = err
+	}
+	v.log(ctx, c, answer, got, now.Sub(start))
+	return got
+}
+
+// weigh turns an answer into a verdict (client-auth 5, RFC 7671 5). It is pure.
+func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time) verdict {
+	refuse := func(reason Reason, detail string, cause error) verdict {
+		e := &Error{Reason: reason, Name: c.owner, Detail: detail, Err: cause}
+		if e.Temporary() {
+			return verdict{refusal: e} // no time of life: never cached
+		}
+		return verdict{refusal: e, until: earliest(answer.Expires, now.Add(refusedLife))}
+	}
+	if reason, ok := refusalOf(answer.State); ok { // RFC 6698 4.1: only secure counts
+		return refuse(reason, answer.Reason, nil)
+	}
+	if len(answer.TLSA) == 0 {
+		return refuse(NoRecord, denial(answer), nil)
+	}
+	if answer.Wildcard && !mayBeWildcard(c) {
+		return refuse(WildcardForbidden, "", nil)
+	}
+	records := recordsOf(answer.TLSA)
+	usable := tlsa.Usable(records)
+	if len(usable) == 0 {
+		return refuse(Unusable, problems(records), nil)
+	}
+	// A usage 3 key made from a wildcard would be every name below it, and the
+	// holder of a user's key could sign himself any uid (client-auth 3.2).
+	anchorsOnly := c.user || answer.Wildcard
+	if anchorsOnly && !slices.ContainsFunc(usable, isAnchor) {
+		if answer.Wildcard {
+			return refuse(WildcardForbidden, "usage 3 made from a wildcard", nil)
+		}
+		return refuse(Unusable, "usage 3 never makes a user", nil)
+	}
+	match, err := tlsa.Match(usable, cred.Chain, tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly})
+	if err != nil {
+		return refuse(NoMatch, "", err)
+	}
+	until := earliest(answer.Expires, now.Add(maxLife))
+	if !match.NotAfter.IsZero() {
+		until = earliest(until, match.NotAfter)
+	}
+	return verdict{record: match.Record, until: until}
+}
+
+// refusalOf says why an answer in this state proves nothing; false for secure.
+func refusalOf(s dnssec.State) (Reason, bool) {
+	switch s {
+	case dnssec.Secure:
+		return 0, false
+	case dnssec.Insecure:
+		return Insecure, true
+	case dnssec.Bogus:
+		return BogusDNS, true
+	}
+	return FailedDNS, true
+}
+
+// mayBeWildcard reports whether a claim may rest on records made from a
+// wildcard: only a device's, below *._device (client-auth 3.2), so that
+// *.example.org cannot become a CA of users or of mail servers by accident.
+func mayBeWildcard(c claim) bool {
+	return !c.user && slices.Index(c.owner.Labels(), deviceLabel) > 0
+}
+
+func isAnchor(r tlsa.Record) bool { return r.Usage == tlsa.UsageDANETA }
+
+func recordsOf(answers []dnssec.TLSA) []tlsa.Record {
+	records := make([]tlsa.Record, len(answers))
+	for i, a := range answers {
+		records[i] = tlsa.Record(a)
+	}
+	return records
+}
+
+// problems says why the first few of unusable records are so.
+func problems(records []tlsa.Record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d records", len(records))
+	for _, r := range records[:min(len(records), maxShown)] {
+		if p := r.Problem(); p != "" {
+			fmt.Fprintf(&b, "; %s: %s", r.Short(), p)
+		}
+	}
+	return b.String()
+}
+
+func denial(a dnssec.Answer) string {
+	if a.NXDomain {
+		return "no such name"
+	}
+	return "the name has no TLSA records"
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// log writes the one debug line of a verdict that needed a lookup.
+func (v *Verifier) log(ctx context.Context, c claim, answer dnssec.Answer, got verdict, took time.Duration) {
+	attrs := []slog.Attr{
+		slog.String("owner", c.owner.String()),
+		slog.Bool("user", c.user),
+		slog.String("dnssec", answer.State.String()),
+		slog.String("final", answer.Final.String()), // where CNAMEs led
+		slog.Duration("took", took),
+	}
+	if got.refusal != nil {
+		attrs = append(attrs, slog.String("refused", got.refusal.Error()))
+	} else {
+		attrs = append(attrs, slog.String("tlsa", got.record.Short()), slog.Time("until", got.until))
+	}
+	v.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "dane verdict", attrs...)
+}

@@ -1,0 +1,65 @@
+package tlsa
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+const (
+	maxTried = 6   // attempts that a log line shows
+	maxWhy   = 200 // octets of one reason; x509 errors quote names of the peer
+)
+
+// MismatchError says which records were tried and why none of them counts. It
+// is for the log, never for the peer, and bounded.
+type MismatchError struct {
+	Tried []Attempt
+	More  int // attempts that are not listed
+}
+
+// Attempt is one record that did not match.
+type Attempt struct {
+	Record string // Record.Short
+	Why    string
+}
+
+// Error returns the attempts on one line.
+func (e *MismatchError) Error() string {
+	if len(e.Tried) == 0 {
+		return "no records to compare with"
+	}
+	var b strings.Builder
+	for i, a := range e.Tried {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(a.Record + ": " + a.Why)
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, "; and %d more", e.More)
+	}
+	return b.String()
+}
+
+func (e *MismatchError) add(r Record, why string) {
+	if len(e.Tried) >= maxTried {
+		e.More++
+		return
+	}
+	e.Tried = append(e.Tried, Attempt{r.Short(), clean(why)})
+}
+
+// clean cuts a text and replaces what would break a log line: certificates of
+// strangers get into the errors of crypto/x509.
+func clean(s string) string {
+	if len(s) > maxWhy {
+		s = s[:maxWhy] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
