@@ -79,3 +79,11 @@ func QueueFault(l *slog.Logger, queueID, what string, err error) {
 		slog.String("what", what),
 		slog.String("error", errText(err)))
 }
+
+// TLSFailed: a server offered TLS and could not do it; the message goes in clear.
+func TLSFailed(l *slog.Logger, queueID, remote string, err error) {
+	emit(l, slog.LevelWarn, "tls failed, trying in clear",
+		slog.String("queue_id", queueID),
+		slog.String("remote", Clean(remote)),
+		slog.String("error", errText(err)))
+}

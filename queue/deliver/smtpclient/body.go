@@ -54,7 +54,7 @@ func (d *dotWriter) nextLine(p []byte) (n int, ended bool, err error) {
 	cr := bytes.IndexByte(line, '\r')
 	switch {
 	case d.afterCR && len(line) > 0, // the CR of the last piece had no LF
-		cr >= 0 && cr < len(line)-1,        // a CR within the line
+		cr >= 0 && cr < len(line)-1,   // a CR within the line
 		ended && cr < 0 && !d.afterCR: // an LF without CR
 		return 0, false, errLines
 	}

@@ -170,7 +170,7 @@ func parseExtensions(lines []string) map[string]string {
 func isKeyword(s string) bool {
 	for i := range len(s) {
 		c := s[i] | 0x20
-		if !(c >= 'a' && c <= 'z' && s[i] >= 'A' || isDigit(s[i]) || s[i] == '-' && i > 0) {
+		if !(c >= 'a' && c <= 'z' || isDigit(s[i]) || s[i] == '-' && i > 0) {
 			return false
 		}
 	}
