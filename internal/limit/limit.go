@@ -9,6 +9,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -61,56 +62,103 @@ func (g *Gate) Leave() {
 // Len returns how many are inside now.
 func (g *Gate) Len() int { return len(g.slots) }
 
+// ErrTooManyKeys is what a KeyedGate answers to one key more than it knows.
+var ErrTooManyKeys = errors.New("too many keys at once")
+
 // KeyedGate lets at most n callers in at once for each key, and knows at most
-// maxKeys keys at once: a stranger who invents keys cannot fill the memory.
+// maxKeys keys at once: a stranger who invents keys cannot fill the memory. How
+// many callers wait is for the caller to bound.
 type KeyedGate[K comparable] struct {
 	perKey, maxKeys int
 
-	mu     sync.Mutex
-	inside map[K]int // only keys with somebody inside
+	mu   sync.Mutex
+	keys map[K]*keyed // only keys with somebody inside or waiting
+}
+
+type keyed struct {
+	gate  *Gate
+	users int // inside or waiting
 }
 
 // NewKeyedGate returns a gate for perKey callers per key and maxKeys keys at
 // once. With either below 1 nobody gets in.
 func NewKeyedGate[K comparable](perKey, maxKeys int) *KeyedGate[K] {
-	return &KeyedGate[K]{perKey: perKey, maxKeys: maxKeys, inside: map[K]int{}}
+	return &KeyedGate[K]{perKey: perKey, maxKeys: maxKeys, keys: map[K]*keyed{}}
+}
+
+// Enter waits for a free place for key. It returns the context's error when
+// that ends first, or ErrTooManyKeys at once; the caller has then not entered
+// and must not Leave.
+func (g *KeyedGate[K]) Enter(ctx context.Context, key K) error {
+	gate := g.join(key)
+	if gate == nil {
+		return ErrTooManyKeys
+	}
+	err := gate.Enter(ctx)
+	if err != nil {
+		g.part(key)
+	}
+	return err
 }
 
 // TryEnter enters if there is a free place for key now.
 func (g *KeyedGate[K]) TryEnter(key K) bool {
-	if g == nil {
+	gate := g.join(key)
+	if gate == nil {
 		return false
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n := g.inside[key]
-	if n >= g.perKey {
-		return false
+	if gate.TryEnter() {
+		return true
 	}
-	if n == 0 && len(g.inside) >= g.maxKeys {
-		return false
-	}
-	g.inside[key] = n + 1
-	return true
+	g.part(key)
+	return false
 }
 
-// Leave gives the place of key back and forgets a key with nobody inside.
+// Leave gives the place of key back and forgets a key that nobody uses.
 func (g *KeyedGate[K]) Leave(key K) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch n := g.inside[key]; n {
-	case 0:
+	k := g.keys[key]
+	g.mu.Unlock()
+	if k == nil {
 		panic("limit: Leave without Enter")
-	case 1:
-		delete(g.inside, key)
-	default:
-		g.inside[key] = n - 1
 	}
+	k.gate.Leave()
+	g.part(key)
 }
 
-// Keys returns how many keys have somebody inside now.
+// Keys returns how many keys have somebody inside or waiting now.
 func (g *KeyedGate[K]) Keys() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.inside)
+	return len(g.keys)
+}
+
+// join counts a user of key in and returns its gate; nil when there is no room
+// for another key.
+func (g *KeyedGate[K]) join(key K) *Gate {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	k := g.keys[key]
+	if k == nil {
+		if len(g.keys) >= g.maxKeys {
+			return nil
+		}
+		k = &keyed{gate: NewGate(g.perKey)}
+		g.keys[key] = k
+	}
+	k.users++
+	return k.gate
+}
+
+// part counts a user of key out.
+func (g *KeyedGate[K]) part(key K) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	k := g.keys[key]
+	if k.users--; k.users == 0 {
+		delete(g.keys, key)
+	}
 }

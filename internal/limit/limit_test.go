@@ -100,6 +100,41 @@ func TestKeyedGate(t *testing.T) {
 	}
 }
 
+func TestKeyedGateWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := limit.NewKeyedGate[string](1, 2)
+		g.TryEnter("a")
+		entered := make(chan error, 1)
+		go func() { entered <- g.Enter(t.Context(), "a") }()
+		synctest.Wait()
+		if err := g.Enter(t.Context(), "b"); err != nil {
+			t.Fatalf("another key: %v", err)
+		}
+		if err := g.Enter(t.Context(), "c"); !errors.Is(err, limit.ErrTooManyKeys) {
+			t.Fatalf("a third key: %v", err)
+		}
+		select {
+		case <-entered:
+			t.Fatal("two are inside a gate for one")
+		default:
+		}
+		g.Leave("a")
+		if err := <-entered; err != nil {
+			t.Fatal(err)
+		}
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := g.Enter(done, "a"); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a full key and a context that has ended: %v", err)
+		}
+		g.Leave("a")
+		g.Leave("b")
+		if g.Keys() != 0 {
+			t.Fatalf("%d keys left behind", g.Keys())
+		}
+	})
+}
+
 func TestKeyedGateForNobody(t *testing.T) {
 	var none *limit.KeyedGate[int]
 	for name, g := range map[string]*limit.KeyedGate[int]{
