@@ -16,26 +16,27 @@ type gates struct {
 	zone *limit.KeyedGate[string]
 }
 
-// waiters is how many peers and zones may stand before the gate for all, as a
-// multiple of those inside.
-const waiters = 4
+// waiting is how many peers and zones may be waited for, as a multiple of the
+// lookups that run.
+const waiting = 4
 
 func newGates(o Options) gates {
 	return gates{
 		all:  limit.NewGate(o.MaxLookups),
-		peer: limit.NewKeyedGate[string](o.PerPeer, waiters*o.MaxLookups),
-		zone: limit.NewKeyedGate[string](o.PerZone, waiters*o.MaxLookups),
+		peer: limit.NewKeyedGate[string](o.PerPeer, waiting*o.MaxLookups),
+		zone: limit.NewKeyedGate[string](o.PerZone, waiting*o.MaxLookups),
 	}
 }
 
-// enter passes the gates of the peer and of the zone, which refuse at once, and
-// waits at the one for all. It returns the way out, or what was full.
+// enter waits for a place at the three gates, the widest last, so that those
+// who wait for a dead zone take none of the places that all share. It returns
+// the way out, or what was full until ctx ended.
 func (g gates) enter(ctx context.Context, peer netip.Addr, owner dnsname.Name) (leave func(), full string) {
 	peerKey, zone := peerKeyOf(peer), zoneOf(owner)
-	if !g.peer.TryEnter(peerKey) {
+	if g.peer.Enter(ctx, peerKey) != nil {
 		return nil, "lookups for this peer"
 	}
-	if !g.zone.TryEnter(zone) {
+	if g.zone.Enter(ctx, zone) != nil {
 		g.peer.Leave(peerKey)
 		return nil, "lookups in " + zone
 	}
