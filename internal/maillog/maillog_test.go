@@ -29,7 +29,7 @@ func TestLines(t *testing.T) {
 				Rejected(l, s, Refusal{Command: "RCPT", Identity: "a.test", Rule: "any (line 3)", Reason: "no-rule", Reply: "550 5.7.1", Rcpt: "x@y.test"})
 			}},
 		{"client refused",
-			`level=INFO msg="client not authenticated" session=S1 listener=mx peer=192.0.2.1:25 identity=a.test reason=no-match spki_sha256=ab12`,
+			`level=INFO msg="client not authenticated" session=S1 listener=mx peer=192.0.2.1:25 identity=a.test reason=no-match spki_sha256=ab12 would_match="3 1 1 ab12"`,
 			func(l *slog.Logger) { ClientRefused(l, s, Refusal{Identity: "a.test", Reason: "no-match"}, "ab12") }},
 		{"queued",
 			`level=INFO msg=queued session=S1 listener=mx peer=192.0.2.1:25 queue_id=Q1 sender=r@p.test rcpts=2 size=10`,

@@ -72,8 +72,9 @@ func Client(l *slog.Logger, s Session, name, record string) {
 }
 
 // ClientRefused: the peer's certificate names no client that we accept. spki is
-// the SHA-256 of its public key in hex, which is what a 3 1 1 record holds, so
-// that the line alone shows whether the wrong key came.
+// the SHA-256 of its public key in hex; the line shows it alone and as the
+// record that would match, so that it tells whether the wrong key came, and what
+// to publish if it was the right one.
 func ClientRefused(l *slog.Logger, s Session, r Refusal, spki string) {
 	emit(l, slog.LevelInfo, "client not authenticated", s.attrs(
 		slog.String("identity", Clean(r.Identity)),
@@ -81,7 +82,15 @@ func ClientRefused(l *slog.Logger, s Session, r Refusal, spki string) {
 		slog.String("reason", r.Reason),
 		slog.String("detail", Clean(r.Detail)),
 		slog.String("reply", r.Reply),
-		slog.String("spki_sha256", spki))...)
+		slog.String("spki_sha256", spki),
+		slog.String("would_match", wouldMatch(spki)))...)
+}
+
+func wouldMatch(spki string) string {
+	if spki == "" {
+		return ""
+	}
+	return "3 1 1 " + spki
 }
 
 // Message is an accepted message as its line shows it.
