@@ -1,0 +1,70 @@
+package smtpd
+
+import (
+	"errors"
+
+	"dancemta/daneclient"
+	"dancemta/internal/mailaddr"
+	"dancemta/queue"
+	"dancemta/saslext"
+)
+
+// The functions below turn the errors of our parts into answers. What they do
+// not know is temporary: a refusal for good must be stated.
+
+// addressAnswer is the answer to an address that does not parse; bad is the one
+// for its place (sender or recipient).
+func addressAnswer(err error, bad answer) answer {
+	if errors.Is(err, mailaddr.ErrNotASCII) {
+		return notASCII // RFC 6531 3.5: SMTPUTF8 is not offered
+	}
+	return bad
+}
+
+// permanent reports whether err states that this certificate gives no identity.
+func permanent(err error) bool {
+	var user *saslext.Error
+	if errors.As(err, &user) {
+		return !user.Temporary()
+	}
+	var client *daneclient.Error
+	return errors.As(err, &client) && !client.Temporary()
+}
+
+// authAnswer is the answer to a login that failed.
+func authAnswer(err error) answer {
+	var e *saslext.Error
+	switch {
+	case errors.As(err, &e) && e.Reason == saslext.BadAuthzid:
+		return authMalformed
+	case permanent(err):
+		return authRefused
+	}
+	return authTrouble
+}
+
+// storeAnswer is the answer to a message that could not be kept.
+func storeAnswer(err error) answer {
+	switch {
+	case errors.Is(err, errHops):
+		return tooManyHops
+	case errors.Is(err, errTooBig), queue.IsKind(err, queue.TooBig):
+		return tooBig
+	case queue.IsKind(err, queue.Full):
+		return storeFull
+	}
+	return ownTrouble
+}
+
+// reasonWord is the stable word of err for the log.
+func reasonWord(err error) string {
+	var client *daneclient.Error
+	if errors.As(err, &client) {
+		return client.Reason.String()
+	}
+	var user *saslext.Error
+	if errors.As(err, &user) {
+		return user.Reason.String()
+	}
+	return "unknown"
+}

@@ -1,0 +1,239 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"dancemta/daneclient"
+	"dancemta/internal/dnsname"
+	"dancemta/internal/maillog"
+	"dancemta/saslext"
+	"dancemta/smtpd/policy"
+)
+
+// decisionTime bounds every judgement of a certificate. Verifier and resolver
+// have shorter bounds of their own; this one holds when those fail, and stays
+// below the 5 minutes that a client waits (RFC 5321 4.5.3.2.3).
+const decisionTime = 30 * time.Second
+
+// How a user came to be logged in, for the log.
+const (
+	byAuth     = "external"
+	byImplicit = "implicit"
+)
+
+// userLogin is a login of this session. The claim (authzid) stays when the proof
+// has come to its end, so that the next MAIL can ask for it again.
+type userLogin struct {
+	saslext.Login
+	authzid string
+	how     string
+	rules   *policy.Rules // that allowed it
+}
+
+// clientCheck is one judgement of the certificate as a client's, made in a
+// goroutine that the session owns. What follows done is valid once it is closed.
+type clientCheck struct {
+	rules  *policy.Rules // that allowed the name, or did not
+	done   chan struct{}
+	client daneclient.Client
+	err    error
+}
+
+// startCheck begins to judge the certificate, if there is one.
+func (s *session) startCheck() {
+	if !s.certified {
+		return
+	}
+	c := &clientCheck{rules: s.opts.Rules(), done: make(chan struct{})}
+	s.check = c
+	s.checks.Go(func() {
+		defer close(c.done)
+		c.client, c.err = s.verifyClient(c.rules)
+		s.logCheck(c)
+	})
+}
+
+func (s *session) verifyClient(rules *policy.Rules) (c daneclient.Client, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			maillog.Fault(s.opts.Logger, s.log, "panic in the verifier", err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(s.ctx, decisionTime)
+	defer cancel()
+	listener := s.listener()
+	return s.opts.Verifier.Client(ctx, s.cred, func(owner dnsname.Name) bool { return rules.AllowsClient(listener, owner) })
+}
+
+// logCheck writes the verdict down; one that the session's end cut off is none.
+func (s *session) logCheck(c *clientCheck) {
+	if c.err == nil {
+		maillog.Client(s.opts.Logger, s.log, c.client.Name.String(), c.client.Record.Short())
+		return
+	}
+	if s.ctx.Err() != nil {
+		return
+	}
+	sum := sha256.Sum256(s.cred.Chain[0].RawSubjectPublicKeyInfo)
+	maillog.ClientRefused(s.opts.Logger, s.log,
+		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, hex.EncodeToString(sum[:]))
+}
+
+// refreshCheck begins anew at MAIL when the verdict has come to its end, was
+// temporary, or the rules have changed since.
+func (s *session) refreshCheck() {
+	if s.check == nil {
+		return
+	}
+	select {
+	case <-s.check.done:
+	default:
+		return
+	}
+	switch c := s.check; {
+	case c.rules != s.opts.Rules(),
+		c.err == nil && !s.opts.Now().Before(c.client.Until),
+		c.err != nil && !permanent(c.err):
+		s.startCheck()
+	}
+}
+
+// awaitClient returns the verdict about the certificate as a client's.
+func (s *session) awaitClient() (daneclient.Client, error) {
+	if s.check == nil {
+		s.startCheck()
+	}
+	if s.check == nil {
+		return daneclient.Client{}, s.noCredential()
+	}
+	<-s.check.done // at most decisionTime; Logout waits for it, too
+	return s.check.client, s.check.err
+}
+
+// noCredential says why nothing that this peer showed can be judged.
+func (s *session) noCredential() error {
+	switch {
+	case s.secure && s.state.DidResume:
+		return &daneclient.Error{Reason: daneclient.Resumed}
+	case s.secure && s.state.Version != tls.VersionTLS13 && len(s.state.PeerCertificates) > 0:
+		return &daneclient.Error{Reason: daneclient.WeakTLS}
+	}
+	return &daneclient.Error{Reason: daneclient.NoCertificate}
+}
+
+// provenClient returns the client's name if it is proved by now, without waiting.
+func (s *session) provenClient() (dnsname.Name, bool) {
+	if s.check == nil {
+		return dnsname.Name{}, false
+	}
+	select {
+	case <-s.check.done:
+		return s.check.client.Name, s.check.err == nil
+	default:
+		return dnsname.Name{}, false
+	}
+}
+
+// relayIdentity is who wants to relay, after MAIL has asked for nobody: the user
+// of the certificate where the listener logs users in by it, else the client.
+// The login is good for one transaction, so that no later MAIL waits for DNS.
+func (s *session) relayIdentity() (policy.Subject, string, error) {
+	if s.ImplicitLogin && s.takesUsers() && s.certified {
+		login, err := s.authenticator(s.opts.Rules()).Login(s.ctx, s.cred, "")
+		if err == nil {
+			s.logLogin(login, byImplicit)
+			return policy.Subject{User: login.Identity}, login.Identity.ASCIIDomain(), nil
+		}
+		if !permanent(err) {
+			return policy.Subject{}, "", err
+		}
+	}
+	client, err := s.awaitClient()
+	return policy.Subject{Client: client.Name}, client.Name.String(), err
+}
+
+// takesUsers reports whether users may log in here: on submission listeners,
+// and on those relay listeners that a rule for users names.
+func (s *session) takesUsers() bool {
+	return s.Kind != Relay || s.opts.Rules().NamesUsers(s.Name)
+}
+
+// userAtMail returns the user who is logged in, nil when nobody is. A login that
+// has come to its end, or whose rules have changed, is asked for again; an error
+// says that it cannot be judged now.
+func (s *session) userAtMail() (*userLogin, error) {
+	u := s.user
+	switch {
+	case u == nil && (!s.ImplicitLogin || s.Kind == Relay || !s.certified):
+		return nil, nil
+	case u == nil:
+		u = &userLogin{how: byImplicit}
+	case u.rules == s.opts.Rules() && s.opts.Now().Before(u.Until):
+		return u, nil
+	}
+	rules := s.opts.Rules()
+	login, err := s.authenticator(rules).Login(s.ctx, s.cred, u.authzid)
+	switch {
+	case err == nil:
+		s.user = &userLogin{Login: login, authzid: u.authzid, how: u.how, rules: rules}
+		s.logLogin(login, u.how)
+		return s.user, nil
+	case !permanent(err):
+		return nil, err
+	}
+	s.logRefused(err, "")
+	if s.user != nil {
+		s.user.rules = nil // lost, for now: the next MAIL asks again
+	}
+	return nil, nil
+}
+
+// logRefused writes a refused login down, but for a certificate that is no
+// user's where nobody asked for one by AUTH.
+func (s *session) logRefused(err error, reply string) {
+	r := maillog.Refusal{Reason: reasonWord(err), Detail: err.Error(), Reply: reply}
+	var e *saslext.Error
+	if errors.As(err, &e) {
+		if e.Reason == saslext.NoUser && reply == "" {
+			return
+		}
+		if e.Reason == saslext.AuthzidDenied {
+			r.Identity = e.Authenticated.LogString() // the one case where it is proved
+		}
+	}
+	maillog.LoginRefused(s.opts.Logger, s.log, r)
+}
+
+func (s *session) logLogin(l saslext.Login, how string) {
+	maillog.Login(s.opts.Logger, s.log, l.Identity.LogString(), l.Authenticated.LogString(), how)
+}
+
+func (s *session) authenticator(rules *policy.Rules) *saslext.Authenticator {
+	return &saslext.Authenticator{Verifier: boundedAnchorer{s.opts.Verifier}, Rules: userRules{rules, s.listener()}}
+}
+
+// boundedAnchorer gives each proof decisionTime. It cannot be the time of the
+// whole exchange, in which the client may think for minutes.
+type boundedAnchorer struct{ inner saslext.Anchorer }
+
+func (b boundedAnchorer) Anchored(ctx context.Context, owner dnsname.Name, cred daneclient.Credential) (daneclient.Anchor, error) {
+	ctx, cancel := context.WithTimeout(ctx, decisionTime)
+	defer cancel()
+	return b.inner.Anchored(ctx, owner, cred)
+}
+
+// userRules are the rules as saslext asks them, on one listener.
+type userRules struct {
+	*policy.Rules
+	listener policy.Listener
+}
+
+func (r userRules) AllowsUser(id saslext.Identity) bool { return r.Rules.AllowsUser(r.listener, id) }

@@ -1,0 +1,270 @@
+package smtpd
+
+import (
+	"io"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+
+	"dancemta/internal/mailaddr"
+	"dancemta/internal/maillog"
+	"dancemta/queue"
+	"dancemta/smtpd/policy"
+)
+
+// transaction is one message from MAIL to the end of its data. Each MAIL makes a
+// new one, and Data holds the one it began with: nothing of one message can
+// reach another.
+type transaction struct {
+	sender   mailaddr.Address
+	eightBit bool
+	subject  policy.Subject // who sends; nobody until an identity is proved and needed
+	identity string         // the same for log and queue
+	auth     bool           // by AUTH
+	rule     string         // that let the last recipient through
+	taken    int            // RCPT commands accepted, repeated ones too
+	rcpts    []mailaddr.Address
+	known    map[mailaddr.Address]bool // rcpts
+}
+
+// add takes a recipient; one that is there already is not delivered to twice.
+func (t *transaction) add(to mailaddr.Address) {
+	t.taken++
+	if !t.known[to] {
+		t.known[to] = true
+		t.rcpts = append(t.rcpts, to)
+	}
+}
+
+// Mail begins a transaction. The AUTH parameter is no more than a claim and is
+// taken as <> from everybody (RFC 4954 5).
+func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
+	defer s.rescue("MAIL", &err)
+	r := refusal{command: "MAIL", sender: from}
+	sender, perr := mailaddr.FromUnquoted(from)
+	switch {
+	case s.tx != nil:
+		r.answer = nestedMail
+	case perr != nil:
+		r.answer, r.detail = addressAnswer(perr, badSender), perr.Error()
+	case opts.Size > s.opts.MaxMessageBytes:
+		r.answer = tooBig // RFC 1870 6.1
+	default:
+		tx := &transaction{sender: sender, eightBit: opts.Body == smtp.Body8BitMIME, known: map[mailaddr.Address]bool{}}
+		r.sender = sender.String()
+		if s.identify(tx, &r) {
+			s.tx = tx
+			return nil
+		}
+	}
+	return s.refuse(r)
+}
+
+// identify finds out who begins tx, as far as MAIL must know it, and whether he
+// may send as tx.sender. On false r says why not.
+func (s *session) identify(tx *transaction, r *refusal) bool {
+	user, err := s.userAtMail()
+	switch {
+	case err != nil:
+		r.answer, r.err = cannotJudge, err
+		return false
+	case user != nil:
+		s.actAs(tx, policy.Subject{User: user.Identity}, user.Identity.ASCIIDomain())
+		tx.auth = user.how == byAuth
+		return s.mayUseSender(tx, r)
+	}
+	s.refreshCheck()
+	if s.Kind == Relay {
+		return true // ordinary mail may follow, which asks for no identity
+	}
+	client, err := s.awaitClient()
+	switch {
+	case err != nil && permanent(err):
+		r.answer, r.err = loginRequired, err // RFC 6409 4.3
+		return false
+	case err != nil:
+		r.answer, r.err = cannotJudge, err
+		return false
+	}
+	s.actAs(tx, policy.Subject{Client: client.Name}, client.Name.String())
+	return s.mayUseSender(tx, r)
+}
+
+func (s *session) actAs(tx *transaction, who policy.Subject, identity string) {
+	who.Listener = s.listener()
+	tx.subject, tx.identity = who, identity
+}
+
+// mayUseSender asks the rules about tx's sender.
+func (s *session) mayUseSender(tx *transaction, r *refusal) bool {
+	v := s.opts.Rules().Sender(tx.subject, tx.sender)
+	return v.Allow || r.decided(v, tx)
+}
+
+// decided fills in a refusal by the rules; it returns false. Who is proved and
+// may do nothing at all reads the same as a stranger.
+func (r *refusal) decided(v policy.Verdict, tx *transaction) bool {
+	r.identity, r.rule, r.reason = tx.identity, v.Rule, v.Reason.String()
+	switch v.Reason {
+	case policy.SenderRefused:
+		r.answer = senderNotOwned
+	case policy.RecipientRefused:
+		r.answer = recipientRefused
+	default:
+		r.answer = relayRefused
+	}
+	return false
+}
+
+// Rcpt takes a recipient.
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) (err error) {
+	defer s.rescue("RCPT", &err)
+	r := refusal{command: "RCPT", rcpt: to}
+	tx := s.tx
+	if tx == nil {
+		r.answer = noMail
+		return s.refuse(r)
+	}
+	r.sender, r.identity = tx.sender.String(), tx.identity
+	rcpt, perr := mailaddr.FromUnquoted(to)
+	switch {
+	case perr != nil:
+		r.answer, r.detail = addressAnswer(perr, badRecipient), perr.Error()
+	case rcpt.IsNull():
+		r.answer = badRecipient
+	case tx.taken >= s.opts.MaxRecipients:
+		r.answer = tooManyRecipients
+	default:
+		r.rcpt = rcpt.String()
+		if s.mayReach(tx, rcpt, &r) {
+			tx.add(s.mailbox(rcpt))
+			return nil
+		}
+	}
+	return s.refuse(r)
+}
+
+// mayReach decides about a recipient. On false r says why not.
+func (s *session) mayReach(tx *transaction, to mailaddr.Address, r *refusal) bool {
+	ours, v := s.opts.Rules().RelayRecipient(to)
+	if s.isOurPostmaster(to) {
+		ours, v.Allow = true, true // RFC 5321 4.5.1: always
+	}
+	switch {
+	case ours && !v.Allow:
+		r.answer, r.reason = unknownUser, v.Reason.String()
+		return false
+	case ours && (s.Kind == Relay || strings.EqualFold(to.Local(), postmaster)):
+		return true
+	}
+	return s.mayRelay(tx, to, r)
+}
+
+// mayRelay decides about a recipient that only identities may send to. On relay
+// listeners this is the place where a verdict about the certificate is awaited.
+func (s *session) mayRelay(tx *transaction, to mailaddr.Address, r *refusal) bool {
+	if tx.identity == "" && !s.prove(tx, r) {
+		return false
+	}
+	v := s.opts.Rules().Recipient(tx.subject, tx.sender, to)
+	if !v.Allow {
+		return r.decided(v, tx)
+	}
+	tx.rule = v.Rule
+	return true
+}
+
+// prove gives tx the identity of the peer's certificate, or says in r why there
+// is none: to the peer in one text for all causes.
+func (s *session) prove(tx *transaction, r *refusal) bool {
+	who, identity, err := s.relayIdentity()
+	switch {
+	case err == nil:
+		s.actAs(tx, who, identity)
+		return true
+	case permanent(err):
+		r.answer, r.err = relayRefused, err
+	default:
+		r.answer, r.err = cannotJudge, err
+	}
+	return false
+}
+
+const postmaster = "postmaster"
+
+// isOurPostmaster reports whether to is the postmaster of this host, by its
+// name or by the address that the peer reached.
+func (s *session) isOurPostmaster(to mailaddr.Address) bool {
+	if !strings.EqualFold(to.Local(), postmaster) {
+		return false
+	}
+	return to.Domain() == s.opts.Hostname || to.Literal().IsValid() && to.Literal() == s.local
+}
+
+// mailbox is where mail for to goes: the postmaster of this host has a mailbox.
+func (s *session) mailbox(to mailaddr.Address) mailaddr.Address {
+	if s.isOurPostmaster(to) {
+		return s.opts.Postmaster
+	}
+	return to
+}
+
+// Data takes the message: bounds, our Received field on top, and the queue. The
+// reply is 250 only when the queue has it on disk (RFC 5321 6.1).
+func (s *session) Data(body io.Reader) (err error) {
+	defer io.Copy(io.Discard, body) // go-smtp wants it read to its end
+	defer s.rescue("DATA", &err)
+	r := refusal{command: "DATA"}
+	tx := s.tx
+	if tx == nil || len(tx.rcpts) == 0 {
+		r.answer = noRecipients
+		return s.refuse(r)
+	}
+	if name, ok := s.provenClient(); ok && tx.identity == "" {
+		s.actAs(tx, policy.Subject{Client: name}, name.String()) // nothing depended on it, but the trace may tell
+	}
+	env := s.envelope(tx)
+	header := s.trace(tx, env).field()
+	in := &inspector{r: body, left: s.opts.MaxMessageBytes}
+	if err := s.opts.Queue.Accept(s.ctx, env, io.MultiReader(strings.NewReader(header), in)); err != nil {
+		r.sender, r.identity, r.queueID = env.Sender.String(), tx.identity, string(env.ID)
+		r.answer, r.detail = storeAnswer(err), err.Error()
+		if in.fault != nil {
+			r.reason = "aborted" // the peer went away or took it back
+		}
+		return s.refuse(r)
+	}
+	maillog.Queued(s.opts.Logger, s.log, maillog.Message{QueueID: string(env.ID), Identity: tx.identity, Rule: tx.rule,
+		Sender: env.Sender.String(), Rcpts: len(env.Recipients), Size: int64(len(header)) + in.size})
+	return queued.reply(s.log.ID, string(env.ID))
+}
+
+func (s *session) envelope(tx *transaction) queue.Envelope {
+	return queue.Envelope{
+		ID:         queue.NewID(),
+		Sender:     tx.sender,
+		Recipients: tx.rcpts,
+		Identity:   tx.identity,
+		Session:    s.log.ID,
+		EightBit:   tx.eightBit,
+		Helo:       cleanHelo(s.helo()),
+		Peer:       s.remote.String(),
+		Arrived:    s.opts.Now(),
+	}
+}
+
+func (s *session) trace(tx *transaction, env queue.Envelope) trace {
+	return trace{
+		helo:     s.helo(),
+		peer:     s.remote,
+		client:   tx.subject.Client,
+		hostname: s.opts.Hostname,
+		extended: s.extended,
+		auth:     tx.auth,
+		cipher:   s.state.CipherSuite,
+		secure:   s.secure,
+		id:       env.ID,
+		rcpts:    env.Recipients,
+		date:     env.Arrived,
+	}
+}

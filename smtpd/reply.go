@@ -1,0 +1,126 @@
+package smtpd
+
+import (
+	"fmt"
+
+	"github.com/emersion/go-smtp"
+
+	"dancemta/internal/maillog"
+)
+
+// answer is what a decision came to. Each has exactly one reply, in answers:
+// nothing else in this package words what a peer reads.
+type answer uint8
+
+// The answers. The zero answer is ownTrouble: what nobody stated is temporary.
+const (
+	ownTrouble answer = iota
+	storeFull
+	tooBig
+	tooManyHops
+	queued
+
+	nestedMail
+	noMail
+	noRecipients
+	badSender
+	badRecipient
+	notASCII
+	tooManyRecipients
+
+	loginRequired
+	senderNotOwned
+	relayRefused
+	recipientRefused
+	unknownUser
+	cannotJudge
+
+	authRefused
+	authTrouble
+	authMalformed
+	authNotOffered
+	authTwice
+	authInMail
+
+	answerCount
+)
+
+// answers is the table of replies. The enhanced code (RFC 3463) takes its class
+// from code, so the two can never disagree. word is for the log.
+var answers = [answerCount]struct {
+	code            int
+	subject, detail int
+	text, word      string
+}{
+	ownTrouble:  {451, 3, 0, "Trouble on our side, try again later", "own-trouble"},
+	storeFull:   {452, 3, 1, "No room to keep mail now, try again later", "store-full"},
+	tooBig:      {552, 3, 4, "Message is too big", "too-big"},
+	tooManyHops: {554, 4, 6, "Too many Received fields, this is a mail loop", "loop"},
+	queued:      {250, 6, 0, "queued as", "queued"},
+
+	// RFC 5321 4.1.4: order of commands.
+	nestedMail:   {503, 5, 1, "A mail transaction is open already", "nested-mail"},
+	noMail:       {503, 5, 1, "MAIL first", "no-mail"},
+	noRecipients: {554, 5, 1, "No valid recipients", "no-recipients"},
+
+	badSender:         {501, 1, 7, "Sender is not a mail address", "bad-sender"},
+	badRecipient:      {501, 1, 3, "Recipient is not a mail address", "bad-recipient"},
+	notASCII:          {553, 6, 7, "Address is not ASCII", "not-ascii"},
+	tooManyRecipients: {452, 5, 3, "Too many recipients, send the rest in another message", "too-many-recipients"}, // RFC 5321 4.5.3.1.10
+
+	// Without a proved identity there is one text for all causes: the answer to
+	// "which of my guesses was nearest" is in the log alone.
+	loginRequired: {530, 7, 0, "Authentication required", "login-required"}, // RFC 4954 6
+	relayRefused:  {550, 7, 1, "Relaying denied", "relay-refused"},
+	unknownUser:   {550, 1, 1, "No such mailbox here", "unknown-user"},
+	cannotJudge:   {451, 7, 5, "Cannot verify your certificate now, try again later", "cannot-judge"},
+
+	// With one, the caller's own identity is named.
+	senderNotOwned:   {553, 7, 1, "This sender address is not for", "sender-not-owned"},
+	recipientRefused: {550, 7, 1, "This recipient is not for", "recipient-refused"},
+
+	// RFC 4954 6. Clients forget their credential on 535, so it is never the
+	// reply to a trouble of DNS.
+	authRefused:    {535, 7, 8, "Authentication failed", "auth-refused"},
+	authTrouble:    {454, 7, 0, "Temporary authentication failure", "auth-trouble"},
+	authMalformed:  {501, 5, 4, "Authorization identity is malformed", "bad-authzid"},
+	authNotOffered: {504, 5, 4, "Mechanism is not offered here", "not-offered"},
+	authTwice:      {503, 5, 1, "Authenticated already", "auth-twice"},
+	authInMail:     {503, 5, 1, "No AUTH within a mail transaction", "auth-in-mail"},
+}
+
+// reply makes the reply of a. about is what belongs behind the text: the
+// caller's own identity or the queue id; it is cut and cleaned. Each refusal
+// ends with the session id, so that the far postmaster and ours can speak of
+// the same line in the log.
+func (a answer) reply(session, about string) *smtp.SMTPError {
+	if a >= answerCount {
+		a = ownTrouble
+	}
+	r := answers[a]
+	text := r.text
+	if about != "" {
+		text += " " + maillog.Clean(about)
+	}
+	if r.code >= 400 {
+		text += " [" + session + "]"
+	}
+	return &smtp.SMTPError{
+		Code:         r.code,
+		EnhancedCode: smtp.EnhancedCode{r.code / 100, r.subject, r.detail},
+		Message:      text,
+	}
+}
+
+// codes returns the reply's two codes as the log shows them: "550 5.7.1".
+func codes(e *smtp.SMTPError) string {
+	return fmt.Sprintf("%d %d.%d.%d", e.Code, e.EnhancedCode[0], e.EnhancedCode[1], e.EnhancedCode[2])
+}
+
+// word is the stable word of a for the log.
+func (a answer) word() string {
+	if a >= answerCount {
+		a = ownTrouble
+	}
+	return answers[a].word
+}

@@ -1,0 +1,257 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"dancemta/daneclient"
+	"dancemta/internal/dnsname"
+	"dancemta/internal/limit"
+	"dancemta/internal/mailaddr"
+	"dancemta/internal/maillog"
+	"dancemta/queue"
+	"dancemta/saslext"
+	"dancemta/smtpd/policy"
+	"dancemta/smtpd/wire"
+)
+
+// Kind is what a listener is for.
+type Kind uint8
+
+// The kinds. Only Relay takes mail for relay domains from anybody.
+const (
+	Relay       Kind = iota // port 25: STARTTLS is offered
+	Submission              // port 587: STARTTLS is required, and a login
+	Submissions             // port 465: TLS from the first octet, and a login
+)
+
+// ClientCertificates says whether TLS peers are asked for a certificate.
+type ClientCertificates uint8
+
+// The values.
+const (
+	Ask     ClientCertificates = iota // asked for, not needed
+	Off                               // never asked for
+	Require                           // no TLS without one, and none below 1.3
+)
+
+// Listener is one port. Rules name it by Name.
+type Listener struct {
+	Name               string
+	Kind               Kind
+	ClientCertificates ClientCertificates
+	// ImplicitLogin logs a user in by his certificate alone, without AUTH.
+	ImplicitLogin bool
+}
+
+// Queue takes responsibility for messages. Accept reads body to its end and
+// returns nil only when the message is durable; *queue.Queue is one.
+type Queue interface {
+	Accept(ctx context.Context, env queue.Envelope, body io.Reader) error
+}
+
+// Verifier proves certificates by DNS; *daneclient.Verifier is one. Both
+// methods return soon after ctx has ended.
+type Verifier interface {
+	Client(ctx context.Context, cred daneclient.Credential, allowed func(dnsname.Name) bool) (daneclient.Client, error)
+	saslext.Anchorer
+}
+
+// Bounds when Options leave them zero.
+const (
+	defaultMessageBytes = 50 << 20 // what large providers take
+	defaultRecipients   = 100      // the least that RFC 5321 4.5.3.1.8 permits
+)
+
+// Options of New. Hostname, Postmaster, Queue, Verifier, Rules and Listeners
+// are required.
+type Options struct {
+	Hostname   dnsname.Name
+	Postmaster mailaddr.Address // who gets mail to <postmaster> and to postmaster at Hostname
+	Queue      Queue
+	Verifier   Verifier
+	// Rules is asked anew at each decision, so that a reload takes effect within
+	// open sessions. It must not return nil.
+	Rules func() *policy.Rules
+	// Certificate is the server's own; nil: no TLS, and so no identities.
+	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Listeners       []Listener
+	MaxMessageBytes int64 // 0: 50 MiB
+	MaxRecipients   int   // RCPT commands taken per message; 0: 100
+	Connections     *limit.Gate
+	Limits          wire.Limits
+	Logger          *slog.Logger     // nil: silent
+	Now             func() time.Time // nil: time.Now
+}
+
+// Server serves all listeners.
+type Server struct {
+	opts   Options
+	fronts map[string]*front
+	ctx    context.Context // of all sessions; ends when Drain's patience does
+	cancel context.CancelFunc
+}
+
+// front is one listener with its own wire.
+type front struct {
+	*Server
+	Listener
+	wire *wire.Server
+}
+
+// New checks the options. It opens nothing.
+func New(o Options) (*Server, error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("smtpd: %w", err)
+	}
+	if o.MaxMessageBytes <= 0 {
+		o.MaxMessageBytes = defaultMessageBytes
+	}
+	if o.MaxRecipients <= 0 {
+		o.MaxRecipients = defaultRecipients
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{opts: o, fronts: map[string]*front{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, l := range o.Listeners {
+		f := &front{Server: s, Listener: l}
+		var err error
+		if f.wire, err = wire.New(f.wireConfig()); err != nil {
+			return nil, fmt.Errorf("smtpd: listener %s: %w", l.Name, err)
+		}
+		s.fronts[l.Name] = f
+	}
+	return s, nil
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Hostname.IsZero():
+		return errors.New("no hostname")
+	case o.Postmaster.IsNull():
+		return errors.New("no postmaster")
+	case o.Queue == nil:
+		return errors.New("no queue")
+	case o.Verifier == nil:
+		return errors.New("no verifier")
+	case o.Rules == nil:
+		return errors.New("no rules")
+	case len(o.Listeners) == 0:
+		return errors.New("no listener")
+	}
+	names := map[string]bool{}
+	for _, l := range o.Listeners {
+		switch {
+		case l.Name == "" || names[l.Name]:
+			return fmt.Errorf("listener %q: the name is missing or not unique", l.Name)
+		case l.Kind > Submissions || l.ClientCertificates > Require:
+			return fmt.Errorf("listener %s: unknown kind", l.Name)
+		case o.Certificate == nil && (l.Kind != Relay || l.ClientCertificates == Require):
+			return fmt.Errorf("listener %s: needs TLS, and there is no certificate", l.Name)
+		}
+		names[l.Name] = true
+	}
+	return nil
+}
+
+func (f *front) wireConfig() wire.Config {
+	return wire.Config{
+		Hostname:    f.opts.Hostname.String(),
+		TLS:         f.tlsConfig(),
+		Implicit:    f.Kind == Submissions,
+		RequireTLS:  f.Kind == Submission || f.ClientCertificates == Require,
+		SMTP:        f.smtpServer,
+		Connections: f.opts.Connections,
+		OnEvent:     f.event,
+		Limits:      f.opts.Limits,
+	}
+}
+
+// tlsConfig never sets ClientCAs: DNS vouches for clients, so any certificate
+// may come, and an empty list of CAs invites all of them.
+func (f *front) tlsConfig() *tls.Config {
+	if f.opts.Certificate == nil {
+		return nil
+	}
+	c := &tls.Config{GetCertificate: f.opts.Certificate, MinVersion: tls.VersionTLS12}
+	switch f.ClientCertificates {
+	case Ask:
+		c.ClientAuth = tls.RequestClientCert
+	case Require:
+		c.ClientAuth = tls.RequireAnyClientCert
+		c.MinVersion = tls.VersionTLS13 // client-auth 12: no identity below it
+	}
+	// A ticket would bring back a certificate whose records may be gone since.
+	c.SessionTicketsDisabled = c.ClientAuth != tls.NoClientCert
+	return c
+}
+
+// smtpServer makes the go-smtp server of one phase of one connection. The
+// session counts recipients itself, so that the refusal is logged like others.
+func (f *front) smtpServer(c *wire.Conn) *smtp.Server {
+	s := smtp.NewServer(smtp.BackendFunc(func(sc *smtp.Conn) (smtp.Session, error) {
+		return newSession(f, c, sc.Hostname), nil
+	}))
+	s.MaxMessageBytes = f.opts.MaxMessageBytes
+	return s
+}
+
+// event logs what happened below the sessions.
+func (f *front) event(e wire.Event) {
+	s := maillog.Session{ID: e.Session, Listener: f.Name}
+	if e.Peer != nil {
+		s.Peer = e.Peer.String()
+	}
+	if e.Kind == wire.InternalError {
+		maillog.Fault(f.opts.Logger, s, e.Kind.String(), e.Err)
+		return
+	}
+	detail := ""
+	if e.Err != nil {
+		detail = e.Err.Error()
+	}
+	maillog.Wire(f.opts.Logger, s, e.Kind.String(), detail)
+}
+
+// Serve takes connections for a listener from l until Drain (nil) or until l
+// fails. It closes l.
+func (s *Server) Serve(listener string, l net.Listener) error {
+	f := s.fronts[listener]
+	if f == nil {
+		l.Close()
+		return fmt.Errorf("smtpd: no listener %q", listener)
+	}
+	return f.wire.Serve(l)
+}
+
+// Drain stops listening, lets messages under way end, tells all others 421, and
+// waits. When ctx ends first, look-ups are cancelled, connections are cut and
+// ctx's error comes back.
+func (s *Server) Drain(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	defer s.cancel()
+	errs := make([]error, len(s.opts.Listeners))
+	var wg sync.WaitGroup
+	for i, l := range s.opts.Listeners {
+		wg.Go(func() { errs[i] = s.fronts[l.Name].wire.Drain(ctx) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
