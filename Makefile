@@ -1,0 +1,63 @@
+# build, demo, test, check need nothing but Go; race needs a C compiler, e2e the real
+# counterparts that .ci/run installs.
+GO       ?= go
+FUZZTIME ?= 1m
+BENCH    ?= .
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+LDFLAGS   = -s -w -X main.version=$(VERSION)
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+MUTANT    = $(if $(filter dnssec,$(BREAK)),demo-dnssec,$(if $(filter allowlist,$(BREAK)),demo-allowlist,$(BREAK)))
+
+export CGO_ENABLED = 0
+
+.PHONY: build demo test e2e race fuzz bench mutants crashtest check docs clean
+
+build: ## build/dancemta
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/dancemta ./cmd/dancemta
+
+# BREAK=dnssec and BREAK=allowlist build a server without that check: the demo must fail.
+ifdef BREAK
+demo:
+	overlay=$$($(GO) run ./internal/mutants overlay $(MUTANT)) && \
+	$(GO) build -overlay "$$overlay" -o build/dancemta-broken ./cmd/dancemta
+	build/dancemta-broken demo
+else
+demo: build ## the main job on this machine alone, every line checked
+	build/dancemta demo
+endif
+
+test: ## the whole suite that needs Go alone
+	$(GO) vet ./...
+	$(GO) test -timeout 240s ./...
+
+e2e: build ## stories and oracles against real servers
+	$(GO) test -count=1 -timeout 600s -run 'TestStories|TestOracle' ./cmd/dancemta ./daneclient/dnssec
+
+race: ## the suite under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 900s ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -h -o '^func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -d' ' -f2); do \
+			echo "== $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+bench: ## figures of docs/performance.md
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
+
+mutants: ## each removed check must make a test fail
+	$(GO) run ./internal/mutants run
+
+crashtest: build ## kill -9 under load for a minute; nothing acknowledged may be lost
+	DANCEMTA_CRASH_SECONDS=60 $(GO) test -count=1 -v -timeout 600s -run TestCrash ./cmd/dancemta
+
+check: ## format, vet, staticcheck, tidy modules
+	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+clean:
+	rm -rf build

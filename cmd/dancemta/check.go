@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dancemta/config"
+	"dancemta/daneclient/dnssec"
+)
+
+func newCheck() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Look for whatever would keep the server from working",
+		Long: `Read the configuration and the files that it names, try the folder of the queue
+and the resolvers, and say what is wrong and what to do about it. Nothing is
+changed, and a running server is not disturbed. The exit code is 6 when there is
+a problem; warnings alone leave it at 0.`,
+		Args: exactArgs(0, "no words"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			r := &report{w: c.OutOrStdout()}
+			r.ok("%s says nothing wrong", path)
+			r.everything(c.Context(), cfg)
+			if r.problems > 0 {
+				return &exitError{code: exitBroken, err: fmt.Errorf("%d problems, %d warnings", r.problems, r.warnings)}
+			}
+			return r.err
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+// report prints one line for each thing that was looked at.
+type report struct {
+	w                  io.Writer
+	problems, warnings int
+	err                error // of the writer
+}
+
+func (r *report) line(word, format string, args ...any) {
+	if _, err := fmt.Fprintf(r.w, "%-8s %s\n", word, fmt.Sprintf(format, args...)); err != nil {
+		r.err = err
+	}
+}
+
+func (r *report) ok(format string, args ...any)   { r.line("ok", format, args...) }
+func (r *report) note(format string, args ...any) { r.line("note", format, args...) }
+
+func (r *report) warning(format string, args ...any) {
+	r.warnings++
+	r.line("warning", format, args...)
+}
+
+func (r *report) problem(err error) {
+	r.problems++
+	r.line("problem", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if e, ok := errors.AsType[*exitError](err); ok {
+		for _, h := range e.hints {
+			r.line("", "hint: %s", h)
+		}
+	}
+}
+
+func (r *report) everything(ctx context.Context, cfg *config.Config) {
+	r.certificate(cfg.TLS)
+	if err := checkStateDir(string(cfg.StateDir)); err != nil {
+		r.problem(fmt.Errorf("state_dir: %w", err))
+	} else {
+		r.ok("%s can be written", cfg.StateDir)
+	}
+	r.rules(cfg)
+	r.laboratory(cfg)
+	r.note("client names: %s", clientNameSources)
+	r.dns(ctx, cfg)
+}
+
+func (r *report) certificate(c config.TLS) {
+	s, err := newCertificate(c)
+	switch {
+	case err != nil:
+		r.problem(err)
+	case s == nil:
+		r.warning("no [tls]: nobody can log in, and all mail comes in clear")
+	default:
+		r.ok("%s and its key belong together", c.Certificate)
+		for _, w := range s.Warnings() {
+			r.warning("%s", w)
+		}
+	}
+}
+
+func (r *report) rules(cfg *config.Config) {
+	l, err := newLive(cfg)
+	if err != nil {
+		r.problem(err)
+		return
+	}
+	r.ok("%d rules, %d relay domains", len(cfg.Rules), len(cfg.RelayDomains))
+	for _, sentence := range l.rules.Unreachable() {
+		r.warning("%s", sentence)
+	}
+	if len(cfg.Rules) == 0 && len(cfg.RelayDomains) == 0 {
+		r.warning("neither rules nor relay domains: all mail but the postmaster's is refused")
+	}
+	for _, d := range cfg.RelayDomains {
+		if d.Recipients == config.RecipientsAny {
+			r.warning("relay_domain %s takes mail for any local part, also for those that do not exist", d.Domain)
+		}
+	}
+}
+
+// laboratory is loud about settings that no server on the Internet should have.
+func (r *report) laboratory(cfg *config.Config) {
+	if cfg.Delivery.AllowPrivateTargets {
+		r.warning("delivery.allow_private_targets: any domain's MX may send our mail to this host and its private neighbours; for laboratories only")
+	}
+	if cfg.Delivery.MXPort != 25 {
+		r.warning("delivery.mx_port is %d: no mail server on the Internet listens there; for laboratories only", cfg.Delivery.MXPort)
+	}
+}
+
+func (r *report) dns(ctx context.Context, cfg *config.Config) {
+	resolver, err := newResolver(cfg.DNS, nil)
+	if err != nil {
+		r.problem(err)
+		return
+	}
+	defer resolver.Close()
+	ctx, cancel := selfTestContext(ctx)
+	defer cancel()
+	if err := resolver.SelfTest(ctx); err != nil {
+		r.problem(unavailable(fmt.Errorf("DNSSEC: %w", err), "until this works, all logins are answered 454"))
+		return
+	}
+	r.ok("the root's keys are proved through %v", cfg.DNS.Upstreams)
+	r.hostname(ctx, cfg, resolver)
+}
+
+// hostname asks for our own name: other servers refuse one that does not exist.
+func (r *report) hostname(ctx context.Context, cfg *config.Config, resolver *dnssec.Resolver) {
+	var states []string
+	for _, t := range []dnssec.Type{dnssec.TypeA, dnssec.TypeAAAA} {
+		a := resolver.Lookup(ctx, cfg.Hostname, t)
+		if len(a.Addrs) > 0 {
+			r.ok("hostname %s has the address %v (%s)", cfg.Hostname, a.Addrs[0], a.State)
+			return
+		}
+		states = append(states, a.State.String())
+	}
+	r.warning("hostname %s has no address (answers: %s): other servers may refuse its mail", cfg.Hostname, strings.Join(states, ", "))
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// childEnv makes the test binary be the program, so that tests (and the demo,
+// which starts itself) run real processes with the code under test.
+const childEnv = "DANCEMTA_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		os.Exit(executeChild(ctx, os.Args[1:]))
+	}
+	os.Setenv(childEnv, "1") // for every process that the tests start
+	os.Exit(m.Run())
+}
+
+// run executes a command in this process.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = execute(t.Context(), args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+// writeConfig writes a configuration into a fresh folder.
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "dancemta.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const minimalConfig = `hostname   = "mx.example.test"
+postmaster = "postmaster@example.test"
+state_dir  = "state"
+dns        = { upstreams = ["127.0.0.1:1"] }
+
+[[listener]]
+name    = "relay"
+kind    = "relay"
+address = "127.0.0.1:0"
+`
+
+func TestExitCodes(t *testing.T) {
+	good := writeConfig(t, minimalConfig)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"no command", nil, exitUsage, "needs a command"},
+		{"unknown command", []string{"serv"}, exitUsage, `did you mean "dancemta serve"?`},
+		{"unknown command of a group", []string{"queue", "lst"}, exitUsage, `did you mean "dancemta queue list"?`},
+		{"group without a command", []string{"queue"}, exitUsage, "needs a command"},
+		{"unknown flag", []string{"serve", "--conf", "x"}, exitUsage, "unknown flag: --conf"},
+		{"too many words", []string{"version", "now"}, exitUsage, "takes no words"},
+		{"no such file", []string{"serve", "--config", "/nowhere/x.toml"}, exitConfig, "no such file"},
+		{"bad file", []string{"check", "--config", writeConfig(t, "hostnam = 1\n")}, exitConfig, `dancemta.toml:1:1: hostnam: `},
+		{"not an id", []string{"queue", "show", "hello", "--config", good}, exitUsage, "not a queue id"},
+		{"no queue yet", []string{"queue", "list", "--config", good}, exitUnavailable, "no queue yet"},
+		{"no folder for manual pages", []string{"man", "/nowhere"}, exitUnavailable, "no such folder"},
+	} {
+		code, out, text := run(t, c.args...)
+		if code != c.code || !strings.Contains(text, c.says) {
+			t.Errorf("%s: exit %d, %q; want %d, %q", c.name, code, text, c.code, c.says)
+		}
+		if out != "" {
+			t.Errorf("%s: %q on standard output", c.name, out)
+		}
+		if !strings.HasPrefix(text, "error: ") {
+			t.Errorf("%s: %q does not begin with error:", c.name, text)
+		}
+	}
+}
+
+func TestVersionCompletionMan(t *testing.T) {
+	if code, out, _ := run(t, "version"); code != 0 || !strings.Contains(out, "client names: certificate") {
+		t.Errorf("version: %d, %q", code, out)
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if code, out, _ := run(t, "completion", shell); code != 0 || len(out) < 500 {
+			t.Errorf("completion %s: %d, %d octets", shell, code, len(out))
+		}
+	}
+	dir := t.TempDir()
+	if code, _, text := run(t, "man", dir); code != 0 {
+		t.Fatalf("man: %d, %s", code, text)
+	}
+	for _, page := range []string{"dancemta.8", "dancemta-serve.8", "dancemta-queue-list.8"} {
+		if _, err := os.Stat(filepath.Join(dir, page)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What help names must exist, and what is not built must not be named.
+func TestHelp(t *testing.T) {
+	_, out, _ := run(t, "help")
+	for _, word := range []string{"serve", "check", "queue", "demo", "version", "man", "completion"} {
+		if !strings.Contains(out, "  "+word+" ") {
+			t.Errorf("help does not name %s", word)
+		}
+	}
+	for _, word := range []string{"explain", "probe", "usercert", "verify", "status"} {
+		if strings.Contains(out, "  "+word+" ") {
+			t.Errorf("help names %s, which does not exist", word)
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"dancemta/config"
+	"dancemta/daneclient"
+	"dancemta/daneclient/dnssec"
+	"dancemta/internal/admin"
+	"dancemta/internal/limit"
+	"dancemta/internal/servercert"
+	"dancemta/queue"
+	"dancemta/queue/boltstore"
+	"dancemta/queue/deliver"
+	"dancemta/smtpd"
+	"dancemta/smtpd/policy"
+)
+
+// parts is the machine: what serve puts together and reload changes.
+type parts struct {
+	path string // of the configuration
+	cfg  *config.Config
+	log  *slog.Logger
+
+	live     atomic.Pointer[live]
+	cert     *servercert.Store // nil without TLS
+	resolver *dnssec.Resolver
+	store    *boltstore.Store
+	queue    *queue.Queue
+	smtp     *smtpd.Server
+	admin    *admin.Server
+}
+
+// live is what SIGHUP exchanges as a whole.
+type live struct {
+	rules    *policy.Rules
+	nextHops map[string][]string // by recipient domain
+}
+
+func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Options) (*parts, error) {
+	p := &parts{path: path, cfg: cfg, log: log, admin: admin.New()}
+	l, err := newLive(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.live.Store(l)
+	if p.cert, err = newCertificate(cfg.TLS); err != nil {
+		return nil, err
+	}
+	if p.resolver, err = newResolver(cfg.DNS, log); err != nil {
+		return nil, err
+	}
+	so.Logger = log
+	if p.store, err = boltstore.Open(string(cfg.StateDir), so); err != nil {
+		p.resolver.Close()
+		return nil, storeError(err)
+	}
+	if err := p.assemble(); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// assemble makes what stands on resolver and store.
+func (p *parts) assemble() error {
+	deliverer, err := deliver.New(p.deliverOptions())
+	if err != nil {
+		return err
+	}
+	if p.queue, err = queue.New(p.queueOptions(deliverer)); err != nil {
+		return err
+	}
+	verifier, err := daneclient.New(daneclient.Options{
+		Resolver: p.resolver, Logger: p.log, MaxLookups: p.cfg.Limits.Lookups,
+		PerPeer: p.cfg.Limits.LookupsPerPeer, PerZone: p.cfg.Limits.LookupsPerZone,
+	})
+	if err != nil {
+		return err
+	}
+	if p.smtp, err = smtpd.New(p.smtpOptions(verifier)); err != nil {
+		return err
+	}
+	serveQueue(p.admin, p.store)
+	return nil
+}
+
+// close ends what newParts made, last one first.
+func (p *parts) close() {
+	p.admin.Close()
+	if err := errors.Join(p.store.Close(), p.resolver.Close()); err != nil {
+		p.log.Error("stop", slog.Any("error", err))
+	}
+}
+
+func newCertificate(c config.TLS) (*servercert.Store, error) {
+	if c.Certificate == "" {
+		return nil, nil
+	}
+	s, err := servercert.New(string(c.Certificate), string(c.Key))
+	if err != nil {
+		return nil, unavailable(err, "see [tls] in the configuration")
+	}
+	return s, nil
+}
+
+func newResolver(c config.DNS, log *slog.Logger) (*dnssec.Resolver, error) {
+	anchors, err := readAnchors(c)
+	if err != nil {
+		return nil, err
+	}
+	upstreams := make([]string, len(c.Upstreams))
+	for i, u := range c.Upstreams {
+		upstreams[i] = string(u)
+	}
+	return dnssec.New(dnssec.Options{Upstreams: upstreams, Anchors: anchors, Timeout: c.Timeout.Duration, Logger: log})
+}
+
+// readAnchors returns the root's keys from the file, or the built-in ones.
+func readAnchors(c config.DNS) ([]dnssec.Anchor, error) {
+	if c.TrustAnchors == "" {
+		return dnssec.BuiltinAnchors(), nil
+	}
+	text, err := os.ReadFile(string(c.TrustAnchors))
+	if err != nil {
+		return nil, unavailable(err, "see dns.trust_anchors in the configuration")
+	}
+	anchors, err := dnssec.ParseAnchors(string(text))
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("%s: %w", c.TrustAnchors, err), "each line holds a DS or DNSKEY record of the root")
+	}
+	return anchors, nil
+}
+
+// newLive reads the rules and the files that they name.
+func newLive(cfg *config.Config) (*live, error) {
+	l := &live{nextHops: map[string][]string{}}
+	o := policy.Options{Postmaster: cfg.Postmaster, Hostname: cfg.Hostname}
+	for i, r := range cfg.Rules {
+		rule := policy.Rule{
+			Who: r.Who, Allow: r.Action == config.Allow, Listeners: r.Listeners, Line: cfg.Line(fmt.Sprintf("rule[%d]", i)),
+		}
+		var err error
+		if rule.From, err = addressPatterns(r.From); err != nil {
+			return nil, err
+		}
+		if rule.To, err = addressPatterns(r.To); err != nil {
+			return nil, err
+		}
+		o.Rules = append(o.Rules, rule)
+	}
+	for i, a := range cfg.Authzid {
+		o.Authzid = append(o.Authzid, policy.Authzid{From: a.From, To: a.To, Line: cfg.Line(fmt.Sprintf("authzid[%d]", i))})
+	}
+	for _, d := range cfg.RelayDomains {
+		domain, err := relayDomain(d)
+		if err != nil {
+			return nil, err
+		}
+		o.RelayDomains = append(o.RelayDomains, domain)
+		for _, h := range d.NextHop {
+			key := d.Domain.String()
+			l.nextHops[key] = append(l.nextHops[key], string(h))
+		}
+	}
+	var err error
+	if l.rules, err = policy.New(o); err != nil {
+		return nil, &exitError{code: exitConfig, err: err}
+	}
+	return l, nil
+}
+
+func addressPatterns(texts []config.AddressPattern) ([]policy.AddressPattern, error) {
+	var ps []policy.AddressPattern
+	for _, t := range texts {
+		p, err := policy.ParseAddressPattern(string(t))
+		if err != nil {
+			return nil, &exitError{code: exitConfig, err: err}
+		}
+		ps = append(ps, p)
+	}
+	return ps, nil
+}
+
+func relayDomain(d config.RelayDomain) (policy.RelayDomain, error) {
+	r := policy.RelayDomain{Domain: d.Domain, Any: d.Recipients == config.RecipientsAny}
+	if r.Any {
+		return r, nil
+	}
+	text, err := os.ReadFile(string(d.RecipientsFile))
+	if err != nil {
+		return r, unavailable(err, "see relay_domain.recipients_file in the configuration")
+	}
+	if r.Recipients, err = policy.ParseRecipients(bytes.NewReader(text), d.Domain); err != nil {
+		return r, &exitError{code: exitConfig, err: fmt.Errorf("%s: %w", d.RecipientsFile, err)}
+	}
+	return r, nil
+}
+
+func (p *parts) deliverOptions() deliver.Options {
+	return deliver.Options{
+		Hostname:            p.cfg.Hostname,
+		Resolver:            p.resolver,
+		NextHop:             func(destination string) []string { return p.live.Load().nextHops[destination] },
+		MXPort:              p.cfg.Delivery.MXPort,
+		AllowPrivateTargets: p.cfg.Delivery.AllowPrivateTargets,
+		OwnAddresses:        ownAddresses(p.cfg),
+		Logger:              p.log,
+	}
+}
+
+// ownAddresses lists where a delivery would come back to ourselves: addresses on
+// which we listen at the port of mail exchangers.
+func ownAddresses(cfg *config.Config) []netip.Addr {
+	var own []netip.Addr
+	for _, l := range cfg.Listeners {
+		host, port, err := net.SplitHostPort(string(l.Address))
+		if err != nil || port != fmt.Sprint(cfg.Delivery.MXPort) {
+			continue
+		}
+		ip, err := netip.ParseAddr(host)
+		if err == nil && !ip.IsUnspecified() {
+			own = append(own, ip)
+			continue
+		}
+		own = append(own, interfaceAddresses()...)
+	}
+	return own
+}
+
+func interfaceAddresses() []netip.Addr {
+	var all []netip.Addr
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // the name in the MX list still shows a loop, and so does the count of Received lines
+	}
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, prefix.Addr())
+		}
+	}
+	return all
+}
+
+func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
+	retry := make([]time.Duration, len(p.cfg.Queue.Retry))
+	for i, d := range p.cfg.Queue.Retry {
+		retry[i] = d.Duration
+	}
+	return queue.Options{
+		Store: p.store, Deliverer: d, Logger: p.log,
+		Hostname: p.cfg.Hostname.String(), Postmaster: p.cfg.Postmaster,
+		Retry: retry, Expire: p.cfg.Queue.Expire.Duration, BounceExpire: p.cfg.Queue.BounceExpire.Duration,
+		Concurrency: p.cfg.Queue.Concurrency, PerDestination: p.cfg.Queue.PerDestination,
+		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
+	}
+}
+
+// maxTrace is room for our own Received line, which is not the client's to pay.
+const maxTrace = 4 << 10
+
+func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
+	o := smtpd.Options{
+		Hostname: p.cfg.Hostname, Postmaster: p.cfg.Postmaster,
+		Queue: p.queue, Verifier: v,
+		Rules:           func() *policy.Rules { return p.live.Load().rules },
+		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
+		Connections: limit.NewGate(p.cfg.Limits.Connections),
+		Logger:      p.log,
+	}
+	if p.cert != nil {
+		o.Certificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert.GetCertificate(h) }
+	}
+	for _, l := range p.cfg.Listeners {
+		o.Listeners = append(o.Listeners, smtpd.Listener{
+			Name: l.Name, Kind: kinds[l.Kind], ClientCertificates: certificates[l.ClientCertificates], ImplicitLogin: l.ImplicitLogin,
+		})
+	}
+	return o
+}
+
+var kinds = map[config.Kind]smtpd.Kind{
+	config.Relay: smtpd.Relay, config.Submission: smtpd.Submission, config.Submissions: smtpd.Submissions,
+}
+
+var certificates = map[config.ClientCertificates]smtpd.ClientCertificates{
+	config.CertificatesOff: smtpd.Off, config.CertificatesAsk: smtpd.Ask, config.CertificatesRequire: smtpd.Require,
+}
+
+// selfTestContext bounds a self-test.
+func selfTestContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, selfTestTimeout)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"reflect"
+
+	"dancemta/config"
+	"dancemta/internal/maillog"
+)
+
+// reload reads the configuration again. Either all of it is right and takes
+// effect, or the old one stays whole: half a configuration is one that nobody
+// wrote.
+func (p *parts) reload() {
+	cfg, err := config.Load(p.path)
+	if err != nil {
+		maillog.ReloadRefused(p.log, err)
+		return
+	}
+	l, err := newLive(cfg)
+	if err != nil {
+		maillog.ReloadRefused(p.log, err)
+		return
+	}
+	anchors, err := readAnchors(cfg.DNS)
+	if err != nil {
+		maillog.ReloadRefused(p.log, err)
+		return
+	}
+	if p.cert != nil {
+		if err := p.cert.Reload(); err != nil { // keeps the old pair on an error
+			maillog.ReloadRefused(p.log, err)
+			return
+		}
+	}
+	p.live.Store(l)
+	p.resolver.SetAnchors(anchors)
+	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
+}
+
+// needRestart names the tables that changed but are read at the start only.
+func needRestart(old, new *config.Config) []string {
+	var names []string
+	for _, t := range []struct {
+		name     string
+		old, new any
+	}{
+		{"hostname", old.Hostname, new.Hostname},
+		{"postmaster", old.Postmaster, new.Postmaster},
+		{"state_dir", old.StateDir, new.StateDir},
+		{"log", old.Log, new.Log},
+		{"tls", old.TLS, new.TLS},
+		{"listener", old.Listeners, new.Listeners},
+		{"dns", old.DNS, new.DNS},
+		{"limits", old.Limits, new.Limits},
+		{"queue", old.Queue, new.Queue},
+		{"delivery", old.Delivery, new.Delivery},
+	} {
+		if !reflect.DeepEqual(t.old, t.new) {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dancemta/config"
+	"dancemta/internal/admin"
+	"dancemta/internal/maillog"
+	"dancemta/queue/boltstore"
+)
+
+const (
+	// socketName is the control socket, in state_dir.
+	socketName = "admin.sock"
+	// How long sessions may take to end their message when the server stops:
+	// service managers kill after 90 s, and the queue needs some of that too.
+	drainTimeout = 30 * time.Second
+	// A self-test that takes longer than a login may take proves nothing.
+	selfTestTimeout = 15 * time.Second
+)
+
+func newServe() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server in the foreground; the log goes to standard error.
+
+SIGHUP reads rules, relay domains, recipient files, the certificate and the trust
+anchors again; a mistake in them keeps the old ones. SIGTERM stops: sessions may
+end their message, deliveries too, the queue stays on disk.`,
+		Args: exactArgs(0, "no words"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return serve(c.Context(), path, c.ErrOrStderr(), boltstore.Options{})
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+// serve runs until ctx ends. The order of the start is the order in which
+// things can fail without having changed anything: configuration, keys, ports,
+// then the store. so has what a test wants to hear of the store.
+func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Options) error {
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, stderr)
+	ears, err := listenAll(cfg.Listeners)
+	if err != nil {
+		return err
+	}
+	defer ears.close() // those that Serve took are closed already
+	p, err := newParts(path, cfg, log, so)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	control, err := admin.Listen(filepath.Join(string(cfg.StateDir), socketName))
+	if err != nil {
+		return unavailable(err)
+	}
+	p.admin.Serve(control)
+	for _, e := range ears {
+		maillog.Listening(log, e.name, e.Addr().String())
+	}
+	return p.run(ctx, ears)
+}
+
+// run serves until ctx ends or a listener breaks, then stops in the order that
+// loses nothing: no new sessions, running ones to their end, then the queue.
+func (p *parts) run(ctx context.Context, ears ears) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	queueCtx, stopQueue := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopQueue()
+	wait.Go(func() { p.runQueue(queueCtx) })
+	testCtx, stopTest := selfTestContext(ctx)
+	defer stopTest()
+	wait.Go(func() { p.selfTest(testCtx) })
+	broken := make(chan error, len(ears))
+	for _, e := range ears {
+		wait.Go(func() { broken <- p.serveEar(e) })
+	}
+	maillog.Ready(p.log, version)
+	var failure error
+	for failure == nil && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hangup:
+			p.reload()
+		case failure = <-broken:
+		}
+	}
+	maillog.Stopping(p.log)
+	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := p.smtp.Drain(drainCtx); err != nil {
+		maillog.Trouble(p.log, "sessions were cut off at the stop", err)
+	}
+	stopQueue()
+	return failure
+}
+
+func (p *parts) serveEar(e ear) error {
+	if err := p.smtp.Serve(e.name, e.Listener); err != nil {
+		return unavailable(fmt.Errorf("listener %s: %w", e.name, err))
+	}
+	return nil
+}
+
+// runQueue outlives trouble of the store: the server then answers 451 to all
+// mail until it is restarted, and operators find it alive and saying why.
+func (p *parts) runQueue(ctx context.Context) {
+	if err := p.queue.Run(ctx); err != nil {
+		maillog.Trouble(p.log, "no mail is accepted or delivered any more; mend the disk, then restart", err)
+	}
+}
+
+func (p *parts) selfTest(ctx context.Context) {
+	if err := p.resolver.SelfTest(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		maillog.Trouble(p.log, `DNSSEC does not work, so logins get 454; "dancemta check" says more`, err)
+	}
+}
+
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		panic(err) // config knows only words that slog knows
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == config.JSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// ear is one open port.
+type ear struct {
+	name string
+	net.Listener
+}
+
+type ears []ear
+
+func (es ears) close() {
+	for _, e := range es {
+		e.Close()
+	}
+}
+
+// listenAll opens every port or none.
+func listenAll(ls []config.Listener) (ears, error) {
+	var es ears
+	for _, l := range ls {
+		n, err := net.Listen("tcp", string(l.Address))
+		if err != nil {
+			es.close()
+			return nil, unavailable(fmt.Errorf("listener %s: %w", l.Name, err), listenHint(err))
+		}
+		es = append(es, ear{l.Name, n})
+	}
+	return es, nil
+}
+
+func listenHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program has this port: ss -ltnp shows which"
+	case errors.Is(err, syscall.EACCES):
+		return "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this host has no such address: ip address shows those that it has"
+	}
+	return "see listener.address in the configuration"
+}
