@@ -5,7 +5,8 @@
 //
 // It signs and denies by code of its own, which shares nothing with the
 // validator it is used to test, so that the two can disagree; ZoneFile writes
-// the same zones for a real name server, so that strangers can judge both.
+// the same zones for a real name server, and StartRealDNS runs nsd and unbound
+// with them, so that strangers can judge both.
 //
 // Start with NewInternet for the ready-made world of the demo, or with
 // NewWorld, AddZone, Zone.Add and World.Start for one of your own; then NewCA,

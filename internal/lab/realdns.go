@@ -1,0 +1,226 @@
+//go:build unix
+
+package lab
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Bounds for the real servers.
+const (
+	startTimeout = 20 * time.Second // to load and sign nothing, on a busy machine
+	stopTimeout  = 10 * time.Second // between SIGTERM and SIGKILL
+	startTries   = 3                // a port found free may be taken before its server has it
+)
+
+// RealDNS is the same world served by nsd, with unbound as validating resolver
+// in front of it: two strangers who judge what the lab made.
+type RealDNS struct {
+	NSD     string // host:port
+	Unbound string // host:port
+	Dir     string // holds the zone files, nsd.conf, unbound.conf, root.ds, root.anchors (for delv) and logs
+	running []*process
+}
+
+// Missing returns those of the programs that are not installed.
+func Missing(programs ...string) []string {
+	var missing []string
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// StartRealDNS writes the zones into an empty folder and serves them on free
+// ports of 127.0.0.1 until Close. The clock of a real validator cannot be set:
+// the world's now must be about now.
+func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
+	r := &RealDNS{Dir: dir}
+	zones, err := w.WriteZoneFiles(dir)
+	err = errors.Join(err,
+		os.WriteFile(filepath.Join(dir, "root.ds"), []byte(w.Anchor()), 0o644),
+		os.WriteFile(filepath.Join(dir, "root.anchors"), []byte(w.AnchorDelv()), 0o644),
+	)
+	if err != nil {
+		return nil, err
+	}
+	r.NSD, err = r.start("nsd", "nsd started", func(addr string) string { return nsdConf(dir, addr, zones) })
+	if err == nil {
+		r.Unbound, err = r.start("unbound", "start of service", func(addr string) string {
+			return unboundConf(dir, addr, r.NSD, w.Zones())
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// Close ends both servers and waits for them.
+func (r *RealDNS) Close() error {
+	var err error
+	for _, p := range r.running {
+		err = errors.Join(err, p.stop())
+	}
+	r.running = nil
+	return err
+}
+
+// start writes a configuration for a free port and runs the program with it.
+func (r *RealDNS) start(program, ready string, conf func(addr string) string) (string, error) {
+	var last error
+	for range startTries {
+		pc, l, err := listenBoth("127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		addr := l.Addr().String()
+		pc.Close()
+		l.Close()
+		path := filepath.Join(r.Dir, program+".conf")
+		if err := os.WriteFile(path, []byte(conf(addr)), 0o644); err != nil {
+			return "", err
+		}
+		p, err := run(filepath.Join(r.Dir, program+".log"), ready, program, "-d", "-c", path)
+		if err == nil {
+			r.running = append(r.running, p)
+			return addr, nil
+		}
+		last = err
+	}
+	return "", last
+}
+
+func nsdConf(dir, addr string, zones map[string]string) string {
+	host, port, _ := net.SplitHostPort(addr)
+	var b strings.Builder
+	fmt.Fprintf(&b, `server:
+	server-count: 1
+	ip-address: %s@%s
+	username: ""
+	zonesdir: "%[3]s"
+	database: ""
+	pidfile: "%[3]s/nsd.pid"
+	xfrdfile: "%[3]s/xfrd.state"
+	xfrdir: "%[3]s"
+	zonelistfile: "%[3]s/zone.list"
+	verbosity: 1
+remote-control:
+	control-enable: no
+`, host, port, dir)
+	for name, path := range zones {
+		fmt.Fprintf(&b, "zone:\n\tname: \"%s\"\n\tzonefile: \"%s\"\n", name, path)
+	}
+	return b.String()
+}
+
+// unboundConf asks nsd for each zone by name, since a delegation cannot name a port.
+func unboundConf(dir, addr, nsd string, zones []string) string {
+	at := strings.Replace(nsd, ":", "@", 1)
+	var b strings.Builder
+	fmt.Fprintf(&b, `server:
+	directory: "%[1]s"
+	chroot: ""
+	username: ""
+	pidfile: ""
+	interface: %[2]s
+	do-ip6: no
+	do-daemonize: no
+	use-syslog: no
+	verbosity: 1
+	val-log-level: 2
+	val-sig-skew-min: 0
+	val-sig-skew-max: 0
+	trust-anchor-file: "%[1]s/root.ds"
+	local-zone: "test." nodefault
+	do-not-query-localhost: no
+remote-control:
+	control-enable: no
+`, dir, strings.Replace(addr, ":", "@", 1))
+	for _, name := range zones {
+		fmt.Fprintf(&b, "stub-zone:\n\tname: \"%s\"\n\tstub-addr: %s\n", name, at)
+	}
+	return b.String()
+}
+
+// process is a program that was started here, and its log.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended and its log is complete
+}
+
+// run starts a program and waits until a line of its log holds ready.
+func run(logfile, ready, program string, args ...string) (*process, error) {
+	log, err := os.Create(logfile)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, args...)
+	cmd.SysProcAttr = ownGroup()
+	pipe, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		log.Close()
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	up := make(chan struct{})
+	go p.follow(pipe, log, ready, up)
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	select {
+	case <-up:
+		return p, nil
+	case <-p.done:
+	case <-timeout.C:
+	}
+	p.stop() // it did not start; why is in its log
+	text, _ := os.ReadFile(logfile)
+	return nil, fmt.Errorf("%s did not start: %s", program, text)
+}
+
+// follow copies the log, closes up at the line that says ready, and reaps the
+// program at the end.
+func (p *process) follow(pipe io.Reader, log *os.File, ready string, up chan struct{}) {
+	defer close(p.done)
+	defer log.Close()
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() {
+		fmt.Fprintln(log, lines.Text())
+		if up != nil && strings.Contains(lines.Text(), ready) {
+			close(up)
+			up = nil
+		}
+	}
+	p.cmd.Wait() // how it ended does not matter: stop ends it by a signal
+}
+
+// stop ends the program and all that it forked.
+func (p *process) stop() error {
+	group := -p.cmd.Process.Pid
+	syscall.Kill(group, syscall.SIGTERM) // it may have ended already
+	timeout := time.NewTimer(stopTimeout)
+	defer timeout.Stop()
+	select {
+	case <-p.done:
+		return nil
+	case <-timeout.C:
+	}
+	syscall.Kill(group, syscall.SIGKILL)
+	<-p.done
+	return fmt.Errorf("%s had to be killed", p.cmd.Path)
+}
