@@ -59,7 +59,7 @@ func readReply(r *bufio.Reader) (code int, lines []string, err error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		left -= len(line) + 1
+		left -= len(line) + len("\r\n")
 		this, text, last, ok := splitLine(line)
 		switch {
 		case !ok:
