@@ -106,20 +106,6 @@ func checkLabel(label string, underscore bool) error {
 	return nil
 }
 
-// checkALabel demands that an A-label is what IDNA2008 makes of its own U-label
-// (RFC 5891 5.4): a fake one would be a second spelling of some other name.
-func checkALabel(label string) error {
-	u, err := idna.Registration.ToUnicode(label)
-	if err != nil || u == label {
-		return ErrALabel
-	}
-	back, err := idna.Registration.ToASCII(u)
-	if err != nil || back != label {
-		return ErrALabel
-	}
-	return nil
-}
-
 func isASCII(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {
