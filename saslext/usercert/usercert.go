@@ -9,7 +9,6 @@
 package usercert
 
 import (
-	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	encasn1 "encoding/asn1"
@@ -19,6 +18,8 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"dancemta/internal/certname"
 )
 
 // Errors of Parse.
@@ -36,9 +37,6 @@ var (
 	oidSubjectAltName = encasn1.ObjectIdentifier{2, 5, 29, 17}
 	oidUID            = encasn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 1} // RFC 4519 2.39
 )
-
-// uidContent is the content of oidUID in DER, without tag and length.
-var uidContent = []byte{0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01}
 
 // The tags of the kinds of GeneralName that matter (RFC 5280 4.2.1.6).
 const (
@@ -77,21 +75,10 @@ func Parse(cert *x509.Certificate) (uid, domain string, err error) {
 	return uids[0], domains[0], nil
 }
 
-// HasUID reports whether cert holds a uid in its subjectAltName, in whatever
-// state. A broken one counts: a certificate that was meant for a user must not
-// become a machine's because its encoding is wrong. So the bytes are searched
-// and nothing is parsed; they cannot stand by chance in a name of ASCII.
-func HasUID(cert *x509.Certificate) bool {
-	if cert == nil {
-		return false
-	}
-	for _, ext := range cert.Extensions {
-		if ext.Id.Equal(oidSubjectAltName) && bytes.Contains(ext.Value, uidContent) {
-			return true
-		}
-	}
-	return false
-}
+// HasUID reports whether cert is meant for a user: whether it holds a uid in its
+// subjectAltName, in whatever state. A broken one counts, and Parse then says
+// what is wrong with it.
+func HasUID(cert *x509.Certificate) bool { return certname.HasUID(cert) }
 
 // names returns the value of the one subjectAltName.
 func names(cert *x509.Certificate) ([]byte, error) {
@@ -149,7 +136,7 @@ func read(san []byte) (uids, domains []string, err error) {
 
 // readDNS reads a dNSName, IMPLICIT IA5String.
 func readDNS(name cryptobyte.String, tag asn1.Tag) (string, error) {
-	if tag != kindDNS.ContextSpecific() || !isASCII(name) {
+	if tag != kindDNS.ContextSpecific() || len(name) == 0 || !isASCII(name) {
 		return "", fmt.Errorf("%w: dNSName", ErrEncoding)
 	}
 	return string(name), nil
