@@ -188,7 +188,9 @@ func verify(anchors []anchor, shown []*fingerprint, now time.Time) (Result, erro
 		roots.AddCert(a.cert)
 	}
 	for _, f := range shown[1:] {
-		others.AddCert(f.cert)
+		if recordOf(anchors, f.cert) == nil { // the path ends at an anchor
+			others.AddCert(f.cert)
+		}
 	}
 	paths, err := shown[0].cert.Verify(x509.VerifyOptions{
 		Roots:         roots, // never nil, which would mean the system's CAs
@@ -204,7 +206,7 @@ func verify(anchors []anchor, shown []*fingerprint, now time.Time) (Result, erro
 	var best Result
 	for _, path := range paths {
 		if end := firstEnd(path); end.After(best.NotAfter) {
-			best = Result{Record: recordOf(anchors, path[len(path)-1]), NotAfter: end}
+			best = Result{Record: *recordOf(anchors, path[len(path)-1]), NotAfter: end}
 		}
 	}
 	return best, nil
@@ -221,11 +223,12 @@ func firstEnd(path []*x509.Certificate) time.Time {
 	return end
 }
 
-func recordOf(anchors []anchor, ca *x509.Certificate) Record {
-	for _, a := range anchors {
+// recordOf returns the record that publishes an anchor; nil for no anchor.
+func recordOf(anchors []anchor, ca *x509.Certificate) *Record {
+	for i, a := range anchors {
 		if a.cert.Equal(ca) {
-			return a.record
+			return &anchors[i].record
 		}
 	}
-	return Record{}
+	return nil
 }
