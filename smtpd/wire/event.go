@@ -7,20 +7,20 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	HandshakeFailed Kind = iota + 1 // TLS did not come about; the connection is closed
-	Injection                       // octets behind the STARTTLS line; closed (CVE-2011-0411)
-	BareLineEnd                     // a lone CR or LF; closed
-	NUL                             // a NUL octet; closed
-	LongLine                        // a command or body line over the limit; closed
-	BadChunkSize                    // a malformed BDAT; closed
-	Truncated                       // the peer went away inside a body; nothing was accepted
-	IdleTimeout                     // no command in time
-	SlowBody                        // no octet of a body in time, or too few on average
-	ConnectionTimeout               // the connection lasted too long
-	TooManyErrors                   // too many 5xx or 535
-	TooManyConnections              // refused at the door
-	AcceptFailed                    // the listener gave an error; it is tried again
-	InternalError                   // a session returned an error that is no SMTP reply, or panicked
+	HandshakeFailed    Kind = iota + 1 // TLS did not come about; the connection is closed
+	Injection                          // octets behind the STARTTLS line; closed (CVE-2011-0411)
+	BareLineEnd                        // a lone CR or LF; closed
+	NUL                                // a NUL octet; closed
+	LongLine                           // a command or body line over the limit; closed
+	BadChunkSize                       // a malformed BDAT; closed
+	Truncated                          // the peer went away inside a body; nothing was accepted
+	IdleTimeout                        // no command in time
+	SlowBody                           // no octet of a body in time, or too few on average
+	ConnectionTimeout                  // the connection lasted too long
+	TooManyErrors                      // too many 5xx or 535
+	TooManyConnections                 // refused at the door
+	AcceptFailed                       // the listener gave an error; it is tried again
+	InternalError                      // a session returned an error that is no SMTP reply, or panicked
 )
 
 var kindWords = [...]string{"unknown", "handshake failed", "injection behind starttls", "bare line end", "nul octet", "long line",

@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -20,6 +22,8 @@ type link struct {
 	raw     net.Conn
 	session string
 	expires time.Time // the connection's last moment
+	ctx     context.Context
+	stop    context.CancelFunc
 
 	closing sync.Once
 	mu      sync.Mutex
@@ -27,13 +31,16 @@ type link struct {
 }
 
 func newLink(s *Server, raw net.Conn) *link {
-	return &link{srv: s, raw: raw, session: newSession(), expires: time.Now().Add(s.cfg.Limits.Connection)}
+	k := &link{srv: s, raw: raw, session: newSession(), expires: time.Now().Add(s.cfg.Limits.Connection)}
+	k.ctx, k.stop = context.WithCancel(context.Background()) // a connection has no caller to inherit one from
+	return k
 }
 
 // newSession returns 10 random characters: 50 bits, enough to find one line in a log.
 func newSession() string { return rand.Text()[:10] }
 
 func (k *link) start() {
+	defer k.rescue()
 	if k.srv.cfg.Implicit {
 		k.secure(true)
 		return
@@ -60,7 +67,7 @@ func (k *link) secure(greet bool) {
 // there the link goes on to TLS or is closed.
 func (k *link) serve(c *Conn) {
 	s := k.srv.cfg.SMTP(c)
-	s.Backend = &backend{inner: s.Backend, link: k}
+	s.Backend = &backend{inner: s.Backend, conn: c}
 	s.Domain, s.LMTP = k.srv.cfg.Hostname, false
 	s.TLSConfig, s.AllowInsecureAuth = nil, true // TLS is the wire's; it also decides where AUTH is offered
 	s.MaxLineLength, s.ReadTimeout, s.WriteTimeout = 0, 0, 0
@@ -70,15 +77,43 @@ func (k *link) serve(c *Conn) {
 	_ = s.Serve(&oneConn{conn: c}) // always io.EOF, after the only connection
 }
 
+// rescue ends only this connection when something below the sessions panics.
+func (k *link) rescue() {
+	if p := recover(); p != nil {
+		k.report(InternalError, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		k.close()
+	}
+}
+
 func (k *link) close() {
 	k.closing.Do(func() {
+		k.stop()
 		k.raw.Close()
 		k.srv.forget(k)
 	})
 }
 
 // cut ends the socket under a connection that still runs.
-func (k *link) cut() { k.raw.Close() }
+func (k *link) cut() {
+	k.stop()
+	k.raw.Close()
+}
+
+const (
+	lingerTime  = 2 * time.Second // two round trips of a bad line
+	lingerBytes = 1 << 20         // what may have been under way
+)
+
+// linger lets the peer read our last reply: closing a socket with unread input
+// makes the kernel send a reset, which takes the reply away from the peer.
+func (k *link) linger() {
+	half, ok := k.raw.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = k.raw.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, k.raw, lingerBytes)
+}
 
 // by returns the moment d from now, or the connection's last one if that is sooner.
 func (k *link) by(d time.Duration) time.Time {
@@ -89,6 +124,9 @@ func (k *link) by(d time.Duration) time.Time {
 	return t
 }
 
+// expired reports whether the connection's last moment is over.
+func (k *link) expired() bool { return !time.Now().Before(k.expires) }
+
 // enterIdle sets the deadline for a read that Drain may interrupt; false: the
 // server drains already.
 func (k *link) enterIdle(deadline time.Time) bool {
@@ -98,7 +136,7 @@ func (k *link) enterIdle(deadline time.Time) bool {
 		return false
 	}
 	k.idle = true
-	_ = k.raw.SetReadDeadline(deadline)
+	_ = k.raw.SetDeadline(deadline) // for writes too: TLS may have to answer a KeyUpdate
 	return true
 }
 
