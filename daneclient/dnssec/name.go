@@ -68,7 +68,11 @@ func wildcardOf(encloser string) string {
 // signedLabels counts the labels as the Labels field of an RRSIG does: without
 // the root and without a leading asterisk. RFC 4034 3.1.3
 func signedLabels(name string) int {
-	return dns.CountLabel(strings.TrimPrefix(name, "*."))
+	n := dns.CountLabel(name)
+	if strings.HasPrefix(name, "*.") {
+		n--
+	}
+	return n
 }
 
 // nextCloser returns the name one label below the encloser on the way down to
@@ -81,9 +85,14 @@ var errName = errors.New("name does not fit on the wire")
 
 // wire returns the octets of a name, uncompressed, lower case, in buf.
 func wire(name string, buf *[maxWire + 1]byte) ([]byte, error) {
-	n, err := dns.PackDomainName(canonical(name), buf[:], 0, nil, false)
-	if err != nil || n > maxWire {
+	n, err := dns.PackDomainName(name, buf[:], 0, nil, false)
+	if err != nil || n == 0 || n > maxWire {
 		return nil, errName
+	}
+	for i, c := range buf[:n] { // a length octet is at most 63, below any letter
+		if c >= 'A' && c <= 'Z' {
+			buf[i] = c + 'a' - 'A'
+		}
 	}
 	return buf[:n], nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"dancemta/internal/dnsname"
@@ -16,35 +17,239 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Timeout    time.Duration    // of one Lookup; default 5 s
 	Logger     *slog.Logger     // nil: silent; one debug line for each lookup that asked an upstream
-	CacheSize  int              // KiB of answers, and as many of zone keys; default 10,000
+	CacheSize  int              // answers kept, and as many zones; large ones count by the KiB; default 10,000
 	MaxLookups int              // at once; default 256
+}
+
+func (o Options) withDefaults() Options {
+	if o.Anchors == nil {
+		o.Anchors = BuiltinAnchors()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CacheSize <= 0 {
+		o.CacheSize = defaultCache
+	}
+	if o.MaxLookups <= 0 {
+		o.MaxLookups = defaultLookups
+	}
+	return o
 }
 
 // Resolver looks up and proves. It is safe for concurrent use.
 type Resolver struct {
-	opts Options
+	opts     Options
+	up       *upstreams
+	slots    chan struct{} // one for each lookup at work
+	earliest time.Time     // that our clock can be right
+	ctx      context.Context
+	cancel   context.CancelFunc
+
+	mu     sync.Mutex // guards what follows
+	mem    *memory
+	closed bool
+	jobs   sync.WaitGroup
 }
 
-// New returns a resolver; it asks nothing yet.
+// New returns a resolver; it asks nothing yet. It fails without upstreams or
+// with one that is not IP:port.
 func New(o Options) (*Resolver, error) {
-	if len(o.Upstreams) == 0 {
-		return nil, errors.New("dnssec: no upstream resolver")
+	o = o.withDefaults()
+	up, err := newUpstreams(o.Upstreams, o.Timeout, o.Now)
+	if err != nil {
+		return nil, err
 	}
-	return &Resolver{opts: o}, nil
-}
-
-// Lookup finds the records of a name and proves them.
-func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
-	return Answer{State: Failed, Reason: "no chain of trust yet", Final: name}
-}
-
-// SelfTest proves the keys of the root.
-func (r *Resolver) SelfTest(ctx context.Context) error {
-	return errors.New("no chain of trust yet")
+	earliest, err := time.Parse(time.RFC3339, released)
+	if err != nil {
+		return nil, err
+	}
+	r := &Resolver{
+		opts: o, up: up, earliest: earliest,
+		slots: make(chan struct{}, o.MaxLookups),
+		mem:   newMemory(o.Anchors, o.CacheSize),
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r, nil
 }
 
 // SetAnchors replaces the trust anchors and forgets all that hung from the old.
-func (r *Resolver) SetAnchors(anchors []Anchor) { r.opts.Anchors = anchors }
+// Without anchors nothing can be proved, and all lookups are bogus.
+func (r *Resolver) SetAnchors(anchors []Anchor) {
+	mem := newMemory(anchors, r.opts.CacheSize)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mem = mem
+}
 
-// Close ends what is in flight and waits for it.
-func (r *Resolver) Close() error { return nil }
+// Close ends what is in flight and waits for it. Lookups fail from then on.
+func (r *Resolver) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.jobs.Wait()
+	return nil
+}
+
+// Lookup finds the records of a name and says what they are worth. It follows
+// CNAMEs. It takes as long as ctx and Options.Timeout allow; equal lookups
+// share one, which goes on when ctx ends, for the others and the cache.
+func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
+	q := question{name.String() + ".", uint16(t)}
+	fail := func(why string) Answer {
+		return failedAnswer(name, q, &fault{reason: why}, nil)
+	}
+	now := r.opts.Now()
+	switch {
+	case name.IsZero():
+		return fail("no name to look up")
+	case q.invalid() != "":
+		return fail(q.invalid())
+	case now.Before(r.earliest):
+		return fail(r.clockFault(now))
+	}
+	mem := r.memory()
+	if a, ok := mem.remembered(q, name, now); ok {
+		return a
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	f, why := r.flight(ctx, mem, q, name)
+	if f == nil {
+		return fail(why)
+	}
+	select {
+	case <-f.done:
+		return f.answer
+	case <-ctx.Done():
+		return fail("given up waiting: " + context.Cause(ctx).Error())
+	}
+}
+
+func (r *Resolver) clockFault(now time.Time) string {
+	return "the clock says " + now.UTC().Format(time.DateTime) + ", which is before this program was made: set the clock"
+}
+
+func (r *Resolver) memory() *memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mem
+}
+
+// remembered returns the answer of the caches.
+func (m *memory) remembered(q question, name dnsname.Name, now time.Time) (Answer, bool) {
+	if a, ok := m.answers.get(q, now); ok {
+		return a, true
+	}
+	if f := m.failures.get(q, now); f != nil {
+		return failedAnswer(name, q, f, []Step{f.step}), true
+	}
+	return Answer{}, false
+}
+
+// flight joins the lookup that is at this question, or starts one when there
+// is a free place. A nil flight comes with the reason.
+func (r *Resolver) flight(ctx context.Context, mem *memory, q question, name dnsname.Name) (*flight, string) {
+	if f := mem.lookups.find(q); f != nil {
+		return f, ""
+	}
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, "too many lookups at once"
+	}
+	f, first := mem.lookups.join(q)
+	if !first {
+		<-r.slots
+		return f, ""
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		f.answer = failedAnswer(name, q, &fault{reason: "the resolver is closed"}, nil)
+		mem.lookups.finish(q, f)
+		<-r.slots
+		return f, ""
+	}
+	r.jobs.Go(func() {
+		defer func() { <-r.slots }()
+		f.answer = r.run(mem, q, name)
+		mem.lookups.finish(q, f)
+	})
+	return f, ""
+}
+
+// run does one lookup and remembers what it found.
+func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
+	now := r.opts.Now()
+	if a, ok := mem.remembered(q, name, now); ok {
+		return a // another flight ended between the look into the cache and ours
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.opts.Timeout)
+	defer cancel()
+	l := &lookup{up: r.up, mem: mem, now: now}
+	a, err := l.resolve(ctx, q)
+	if err == nil {
+		a.Steps = l.steps
+		mem.remember(q, a, now)
+	} else {
+		f := asFault(err)
+		f.until = mem.failures.put(q, f, now)
+		a = failedAnswer(name, q, f, l.steps)
+	}
+	r.opts.Logger.Debug("dns lookup", "name", name.String(), "type", typeText(q.typ),
+		"state", a.State.String(), "reason", a.Reason, "queries", l.spent.queries, "signatures", l.spent.checks)
+	return a
+}
+
+// remember keeps an answer. Denials only when they are secure: an unsigned one
+// can be made by anybody.
+func (m *memory) remember(q question, a Answer, now time.Time) {
+	m.failures.forget(q)
+	if a.empty() && a.State != Secure {
+		return
+	}
+	m.answers.put(q, a, a.Expires, now)
+}
+
+func (a *Answer) empty() bool {
+	return len(a.TLSA)+len(a.MX)+len(a.Addrs)+len(a.Names)+len(a.TXT) == 0
+}
+
+// SelfTest fetches and proves the keys of the root, past all caches. Its error
+// says what is wrong and what to do.
+func (r *Resolver) SelfTest(ctx context.Context) error {
+	now := r.opts.Now()
+	if now.Before(r.earliest) {
+		return errors.New(r.clockFault(now))
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	anchors := r.memory().anchors
+	l := &lookup{up: r.up, mem: newMemory(anchors, 1), now: now}
+	_, err := l.cutAt(ctx, root, nil)
+	if err == nil {
+		return nil
+	}
+	return errors.New(asFault(err).reason + "; " + r.advice(asFault(err)))
+}
+
+// advice says what an administrator can do about a root that cannot be proved.
+func (r *Resolver) advice(f *fault) string {
+	switch {
+	case f.kind == silence || f.kind == deadline:
+		return "is a recursive resolver listening at " + r.up.addrs() + ", for UDP and TCP?"
+	case f.state == Failed:
+		return "does the resolver at " + r.up.addrs() + " serve this host?"
+	case f.hint != "":
+		return f.hint
+	}
+	return "does the resolver at " + r.up.addrs() + " pass DNSSEC records on unchanged?"
+}
