@@ -54,7 +54,7 @@ func Serve(t testing.TB, scripts ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{listener: l, scripts: scripts, tls: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}}
+	s := &Server{listener: l, scripts: scripts, tls: &tls.Config{Certificates: []tls.Certificate{Certificate(t)}}}
 	s.wg.Go(s.accept)
 	t.Cleanup(func() {
 		s.wg.Wait()
@@ -167,8 +167,8 @@ func (p *player) expect(want string) error {
 	return nil
 }
 
-// certificate makes one that nobody has a reason to trust.
-func certificate(t testing.TB) tls.Certificate {
+// Certificate makes one that nobody has a reason to trust.
+func Certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

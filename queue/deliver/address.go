@@ -89,7 +89,7 @@ func (d *Deliverer) permitted(h host, addrs []netip.Addr) (kept []netip.Addr, v 
 	for _, a := range addrs {
 		switch {
 		case never(a), private(a) && !d.o.AllowPrivateTargets:
-			v = &verdict{queue.Failed, statusTooPrivate, "host " + h.String() + " has the address " + a.String() + ", which is not on the public Internet", ""}
+			v = &verdict{queue.Failed, statusNoRoute, "host " + h.String() + " has the address " + a.String() + ", which is not on the public Internet", ""}
 		default:
 			kept = append(kept, a)
 		}

@@ -105,24 +105,20 @@ func (d *Deliverer) Deliver(ctx context.Context, job queue.Job) []queue.Outcome 
 // visitAll visits the hosts group by group until no recipient is left.
 func (d *Deliverer) visitAll(ctx context.Context, a *attempt, groups []group) {
 	left := maxAddresses
+	defer func() { a.settle(a.last()) }()
 	for _, g := range groups {
 		targets, v := d.targets(ctx, g, &left)
 		a.note(v)
 		for _, t := range targets {
-			if ctx.Err() != nil {
-				a.note(&verdict{status: "4.4.7", text: context.Cause(ctx).Error()})
-				break
-			}
 			d.visit(ctx, a, t)
-			if len(a.open) == 0 {
+			if len(a.open) == 0 || ctx.Err() != nil {
 				return
 			}
 		}
 		if v.isLoop() {
-			break
+			return
 		}
 	}
-	a.settle(a.last())
 }
 
 // attempt gathers outcomes. Indices are those of job.Recipients.
@@ -150,14 +146,14 @@ type verdict struct {
 	remote string // the host, when it spoke
 }
 
+// Enhanced status codes (RFC 3463 3) of what we find ourselves.
 const (
-	statusLoop       = "5.4.6"
-	statusNoRoute    = "5.4.4"
-	statusNoDomain   = "5.1.2"
-	statusNullMX     = "5.1.10" // RFC 7505 4.1
-	statusDNS        = "4.4.3"
-	statusNoAnswer   = "4.4.1"
-	statusTooPrivate = statusNoRoute
+	statusLoop     = "5.4.6"
+	statusNoRoute  = "5.4.4"
+	statusNoDomain = "5.1.2"
+	statusNullMX   = "5.1.10" // RFC 7505 4.1
+	statusDNS      = "4.4.3"
+	statusNoAnswer = "4.4.1"
 )
 
 func (v *verdict) isLoop() bool { return v != nil && v.status == statusLoop }

@@ -17,7 +17,7 @@ import (
 func (d *Deliverer) visit(ctx context.Context, a *attempt, t target) {
 	c, err := d.session(ctx, a, t)
 	if err != nil {
-		a.note(ptr(hostVerdict(t, err)))
+		a.note(new(hostVerdict(t, err)))
 		return
 	}
 	defer c.Quit(ctx)
@@ -30,7 +30,7 @@ func (d *Deliverer) visit(ctx context.Context, a *attempt, t target) {
 				a.set(i, verdict{queue.Delivered, accepted.EnhancedStatus(), accepted.String(), t.host.String()})
 			case e.OtherHost:
 				open = append(open, i)
-				a.note(ptr(hostVerdict(t, e)))
+				a.note(new(hostVerdict(t, e)))
 			default:
 				a.set(i, hostVerdict(t, e))
 			}
@@ -38,8 +38,6 @@ func (d *Deliverer) visit(ctx context.Context, a *attempt, t target) {
 	}
 	a.open = open
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // hostVerdict says what err means for recipients.
 func hostVerdict(t target, err error) verdict {
