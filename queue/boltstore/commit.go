@@ -212,11 +212,11 @@ func (s *Store) try(group []*op) (errs []error, err error) {
 		}
 	}
 	if t.changed {
-		s.o.step("before commit")
+		s.o.Step("before commit")
 		if err := s.o.commit(t.Tx); err != nil {
 			return nil, err
 		}
-		s.o.step("after commit")
+		s.o.Step("after commit")
 	} else if err := t.Rollback(); err != nil {
 		return nil, err
 	}

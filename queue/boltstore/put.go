@@ -42,7 +42,7 @@ func (s *Store) Put(ctx context.Context, env queue.Envelope, due time.Time, body
 	if err != nil {
 		return err
 	}
-	s.o.step("body read")
+	s.o.Step("body read")
 	o, err := newPut(env, due, content{size: size, spooled: spooled, inline: buf.Bytes()})
 	if err == nil {
 		err = s.submit(o)

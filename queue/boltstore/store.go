@@ -63,8 +63,10 @@ type Options struct {
 
 	disk     disk                                             // tests make it fail
 	openFile func(string, int, os.FileMode) (*os.File, error) // the same for queue.db
-	step     func(string)                                     // called at each named step of durable work
-	commit   func(*bolt.Tx) error                             // the flush of queue.db
+	// Step is called with the name of each step of durable work as it begins; crash
+	// tests learn from it where a kill fell.
+	Step   func(string)
+	commit func(*bolt.Tx) error // the flush of queue.db
 }
 
 func (o *Options) setDefaults() {
@@ -86,8 +88,8 @@ func (o *Options) setDefaults() {
 	if o.commit == nil {
 		o.commit = (*bolt.Tx).Commit
 	}
-	if o.step == nil {
-		o.step = func(string) {}
+	if o.Step == nil {
+		o.Step = func(string) {}
 	}
 }
 
@@ -120,9 +122,9 @@ var _ queue.Store = (*Store)(nil)
 func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{o: o, dir: dir, wake: make(chan struct{}, 1), stopped: make(chan struct{}), leases: newLeases()}
-	s.spool = spool{dir: filepath.Join(dir, spoolName), disk: o.disk, step: o.step}
+	s.spool = spool{dir: filepath.Join(dir, spoolName), disk: o.disk, step: o.Step}
 	if !o.ReadOnly {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makeFolder(dir, o.disk); err != nil {
 			return nil, err
 		}
 	}
@@ -141,6 +143,18 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	go s.run()
 	return s, nil
+}
+
+// makeFolder makes dir and its name durable.
+func makeFolder(dir string, d disk) error {
+	there, err := d.Exists(dir)
+	if there || err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return d.SyncDir(filepath.Dir(dir))
 }
 
 // openBolt opens the file with the largest memory map that the system grants:
@@ -199,10 +213,10 @@ func (s *Store) prepare() error {
 			return fmt.Errorf("queue file %s: %w", path, err)
 		}
 	}
-	if err := os.MkdirAll(s.spool.dir, 0o700); err != nil {
+	// The names queue.db and spool are as dear as what they hold.
+	if err := makeFolder(s.spool.dir, s.o.disk); err != nil {
 		return err
 	}
-	// The names queue.db and spool are as dear as what they hold.
 	if err := s.o.disk.SyncDir(s.dir); err != nil {
 		return err
 	}
