@@ -1,7 +1,7 @@
 package smtpd
 
 import (
-	"crypto/tls"
+	"slices"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -12,9 +12,8 @@ import (
 
 // AuthMechanisms says what EHLO offers: EXTERNAL where the certificate might log
 // a user in, whatever the verdict will be, so that trouble of DNS reads 454 and
-// not "unsupported" (RFC 8314 4.2). go-smtp asks at EHLO and not at HELO.
+// not "unsupported" (RFC 8314 4.2).
 func (s *session) AuthMechanisms() []string {
-	s.extended = true
 	if s.certified && s.takesUsers() {
 		return []string{sasl.External}
 	}
@@ -30,10 +29,8 @@ func (s *session) Auth(mech string) (server sasl.Server, err error) {
 		r.answer = authInMail
 	case s.user != nil:
 		r.answer = authTwice
-	case mech != sasl.External, !s.secure, s.state.Version != tls.VersionTLS13, !s.takesUsers():
+	case !slices.Contains(s.AuthMechanisms(), mech):
 		r.answer = authNotOffered
-	case !s.certified:
-		r.answer, r.err = authRefused, s.noCredential()
 	default:
 		rules := s.opts.Rules()
 		done := func(l saslext.Login, err error) error { return s.authDone(rules, l, err) }

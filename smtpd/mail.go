@@ -54,6 +54,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 		r.sender = sender.String()
 		if s.identify(tx, &r) {
 			s.tx = tx
+			s.smtp.Server().MaxMessageBytes = 0 // Data bounds the message, so that the refusal is ours
 			return nil
 		}
 	}
@@ -247,7 +248,7 @@ func (s *session) envelope(tx *transaction) queue.Envelope {
 		Identity:   tx.identity,
 		Session:    s.log.ID,
 		EightBit:   tx.eightBit,
-		Helo:       cleanHelo(s.helo()),
+		Helo:       cleanHelo(s.smtp.Hostname()),
 		Peer:       s.remote.String(),
 		Arrived:    s.opts.Now(),
 	}
@@ -255,11 +256,11 @@ func (s *session) envelope(tx *transaction) queue.Envelope {
 
 func (s *session) trace(tx *transaction, env queue.Envelope) trace {
 	return trace{
-		helo:     s.helo(),
+		helo:     s.smtp.Hostname(),
 		peer:     s.remote,
 		client:   tx.subject.Client,
 		hostname: s.opts.Hostname,
-		extended: s.extended,
+		extended: s.conn.Extended(),
 		auth:     tx.auth,
 		cipher:   s.state.CipherSuite,
 		secure:   s.secure,

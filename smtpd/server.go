@@ -97,8 +97,6 @@ type Options struct {
 type Server struct {
 	opts   Options
 	fronts map[string]*front
-	ctx    context.Context // of all sessions; ends when Drain's patience does
-	cancel context.CancelFunc
 }
 
 // front is one listener with its own wire.
@@ -123,7 +121,6 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{opts: o, fronts: map[string]*front{}}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, l := range o.Listeners {
 		f := &front{Server: s, Listener: l}
 		var err error
@@ -201,7 +198,7 @@ func (f *front) tlsConfig() *tls.Config {
 // session counts recipients itself, so that the refusal is logged like others.
 func (f *front) smtpServer(c *wire.Conn) *smtp.Server {
 	s := smtp.NewServer(smtp.BackendFunc(func(sc *smtp.Conn) (smtp.Session, error) {
-		return newSession(f, c, sc.Hostname), nil
+		return newSession(f, c, sc), nil
 	}))
 	s.MaxMessageBytes = f.opts.MaxMessageBytes
 	return s
@@ -237,11 +234,8 @@ func (s *Server) Serve(listener string, l net.Listener) error {
 
 // Drain stops listening, lets messages under way end, tells all others 421, and
 // waits. When ctx ends first, look-ups are cancelled, connections are cut and
-// ctx's error comes back.
+// ctx's error comes back. Ports opened later are closed at once.
 func (s *Server) Drain(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
-	defer s.cancel()
 	errs := make([]error, len(s.opts.Listeners))
 	var wg sync.WaitGroup
 	for i, l := range s.opts.Listeners {

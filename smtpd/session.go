@@ -20,8 +20,16 @@ import (
 type peer interface {
 	TLS() (tls.ConnectionState, bool)
 	Session() string
+	Context() context.Context
+	Extended() bool
 	RemoteAddr() net.Addr
 	LocalAddr() net.Addr
+}
+
+// greeter is what a session knows of go-smtp's side; *smtp.Conn is one.
+type greeter interface {
+	Hostname() string // as the peer calls itself
+	Server() *smtp.Server
 }
 
 // session is what go-smtp talks to from the first EHLO of a TLS phase to its
@@ -30,8 +38,9 @@ type peer interface {
 // session, to which nothing of this one is known (RFC 3207 4.2).
 type session struct {
 	*front
+	conn   peer
+	smtp   greeter
 	log    maillog.Session
-	helo   func() string
 	remote netip.Addr
 	local  netip.Addr
 
@@ -44,18 +53,17 @@ type session struct {
 	cred      daneclient.Credential
 	certified bool // cred may give an identity
 
-	extended bool // EHLO was said, not only HELO
-	user     *userLogin
-	check    *clientCheck
-	tx       *transaction
+	user  *userLogin
+	check *clientCheck
+	tx    *transaction
 }
 
 var _ smtp.Session = (*session)(nil)
 
-func newSession(f *front, p peer, helo func() string) *session {
-	s := &session{front: f, helo: helo, remote: addrOf(p.RemoteAddr()), local: addrOf(p.LocalAddr())}
+func newSession(f *front, p peer, g greeter) *session {
+	s := &session{front: f, conn: p, smtp: g, remote: addrOf(p.RemoteAddr()), local: addrOf(p.LocalAddr())}
 	s.log = maillog.Session{ID: p.Session(), Listener: f.Name, Peer: p.RemoteAddr().String()}
-	s.ctx, s.cancel = context.WithCancel(f.ctx)
+	s.ctx, s.cancel = context.WithCancel(p.Context())
 	if s.state, s.secure = p.TLS(); s.secure {
 		s.cred, s.certified = daneclient.FromState(s.state, s.remote)
 	}
@@ -77,7 +85,10 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // Reset ends the transaction (RFC 5321 4.1.1.5). The login stays.
-func (s *session) Reset() { s.tx = nil }
+func (s *session) Reset() {
+	s.tx = nil
+	s.smtp.Server().MaxMessageBytes = s.opts.MaxMessageBytes // the next EHLO announces it
+}
 
 // Logout ends the session: its look-ups are cancelled and waited for.
 func (s *session) Logout() error {
