@@ -63,6 +63,7 @@ func noArgs(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := fmt.Sprintf("%q lists the commands", c.CommandPath()+" --help")
+	c.SuggestionsMinimumDistance = 2 // letters: cobra's own default, where it is not lost
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %q?", c.CommandPath()+" "+near[0])
 	}
