@@ -81,7 +81,7 @@ func build(s, local, domain string) (Address, error) {
 	switch {
 	case local == "":
 		return Address{}, fmt.Errorf("%.80q: %w", s, ErrSyntax)
-	case len(local) > maxLocal || len(s) > maxPath:
+	case len(local) > maxLocal:
 		return Address{}, fmt.Errorf("%.80q: %w", s, ErrTooLong)
 	}
 	for i := 0; i < len(local); i++ {
@@ -103,7 +103,11 @@ func build(s, local, domain string) (Address, error) {
 	if err != nil {
 		return Address{}, fmt.Errorf("address %.80q: %w", s, err)
 	}
-	return Address{local: local, domain: name}, nil
+	a := Address{local: local, domain: name}
+	if len(a.String()) > maxPath { // as it is sent: in A-labels, with its quotes
+		return Address{}, fmt.Errorf("%.80q: %w", s, ErrTooLong)
+	}
+	return a, nil
 }
 
 // parseLiteral reads [192.0.2.1] or [IPv6:2001:db8::1] (RFC 5321 4.1.3).
