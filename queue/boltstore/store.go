@@ -128,7 +128,11 @@ func Open(dir string, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	db, err := openBolt(filepath.Join(dir, fileName), o)
+	path := filepath.Join(dir, fileName)
+	if info, err := os.Stat(path); err == nil && info.Size() == 0 && o.ReadOnly {
+		return nil, fmt.Errorf("queue file %s: %w", path, ErrNotQueue) // bbolt would want to write
+	}
+	db, err := openBolt(path, o)
 	if err != nil {
 		return nil, err
 	}
