@@ -120,7 +120,8 @@ func (m *mutant) overlay() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		to := filepath.Join(dir, fmt.Sprintf("%d-%s", i, filepath.Base(c.file)))
+		// Not *.go: the tree's own ./... must not see a package there.
+		to := filepath.Join(dir, fmt.Sprintf("%d-%s.mutant", i, filepath.Base(c.file)))
 		if err := os.WriteFile(to, []byte(changed), 0o644); err != nil {
 			return "", err
 		}
