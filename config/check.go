@@ -118,6 +118,9 @@ func checkRelayDomains(c *Config, f *faults) {
 		if d.Domain != (dnsname.Name{}) {
 			f.unique(seen, d.Domain.String(), path+".domain", "write each domain once")
 		}
+		if len(d.NextHop) == 0 && f.index.has(path+".next_hop") && f.clean(path+".next_hop") {
+			f.key(path+".next_hop", "is empty", "write where its mail goes, or drop the key for the MX hosts")
+		}
 		hasFile := f.index.has(path + ".recipients_file")
 		switch {
 		case d.Recipients == RecipientsFile && !hasFile:

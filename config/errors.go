@@ -74,7 +74,7 @@ func (x index) find(path string) place {
 
 // placeAt converts an offset in the file to a position.
 func placeAt(doc []byte, offset int) place {
-	before := doc[:min(offset, len(doc))]
+	before := doc[:min(max(offset, 0), len(doc))]
 	line := bytes.Count(before, []byte{'\n'})
 	return place{line + 1, len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1}
 }

@@ -301,16 +301,18 @@ func checkAddressPattern(s string) error {
 		return fmt.Errorf("%q has no @", s)
 	}
 	local, domain := s[:i], s[i+1:]
-	if strings.Contains(domain, "*") {
-		_, err := pattern.Parse("*@" + domain)
-		if err == nil && local != "" && local != "*" {
-			err = fmt.Errorf("%q: before @ and a starred domain stands * or nothing", s)
+	switch {
+	case local == "" || local == "*":
+		if domain == pattern.Any {
+			return fmt.Errorf("%q: every address is %q", s, pattern.Any)
 		}
+		_, err := pattern.Parse("*@" + domain)
 		return err
+	case strings.Contains(local, "*"): // it would be a star and nothing more
+		return fmt.Errorf("%q: a star stands for the whole local part", s)
+	case strings.Contains(domain, "*"):
+		return fmt.Errorf("%q: before @ and a starred domain stands * or nothing", s)
 	}
-	if local == "" || local == "*" {
-		local = "x"
-	}
-	_, err := mailaddr.Parse(local + "@" + domain)
+	_, err := mailaddr.Parse(s)
 	return err
 }

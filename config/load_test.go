@@ -1,0 +1,246 @@
+package config
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dancemta/internal/dnsname"
+	"dancemta/internal/mailaddr"
+	"dancemta/internal/pattern"
+)
+
+var update = flag.Bool("update", false, "write what is expected anew, to be read before it is committed")
+
+const badDir = "../testdata/badconfig"
+
+// TestBadConfigs: each folder has a broken file and the very words that are said
+// about it.
+func TestBadConfigs(t *testing.T) {
+	folders, err := os.ReadDir(badDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(folders) < 20 {
+		t.Errorf("only %d broken files", len(folders))
+	}
+	for _, f := range folders {
+		t.Run(f.Name(), func(t *testing.T) {
+			path := filepath.Join(badDir, f.Name(), "config.toml")
+			cfg, err := Load(path)
+			faults, ok := errors.AsType[Errors](err)
+			if !ok || len(faults) == 0 || cfg != nil {
+				t.Fatalf("got %v, want Errors", err)
+			}
+			got := strings.ReplaceAll(err.Error(), path+":", "config.toml:") + "\n"
+			golden(t, filepath.Join(badDir, f.Name(), "expected"), []byte(got))
+		})
+	}
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs:\n%s", path, got)
+	}
+}
+
+// TestFull: every key of the example has arrived, and paths are absolute.
+func TestFull(t *testing.T) {
+	c, err := Load("../testdata/config/full.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := filepath.Abs("../testdata/config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) Path { return Path(filepath.Join(dir, name)) }
+	name, addr, pat := dnsname.MustParse, mailaddr.MustParse, pattern.MustParse
+	minutes := func(n int) Duration { return Duration{time.Duration(n) * time.Minute} }
+	want := &Config{
+		Hostname: name("mx.example.org"), Postmaster: addr("postmaster@example.org"), StateDir: "/var/lib/dancemta",
+		Log: Log{"info", Text},
+		TLS: TLS{in("mx.pem"), "/etc/dancemta/mx.key"},
+		Listeners: []Listener{
+			{"mx", Relay, ":25", CertificatesAsk, []ClientName{FromCertificate}, false},
+			{"submission", Submission, "192.0.2.1:587", CertificatesAsk, []ClientName{FromCertificate}, false},
+			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, []ClientName{FromCertificate}, true},
+		},
+		DNS: DNS{[]Upstream{"127.0.0.1:53", "[::1]:53"}, in("root.key"), Duration{5 * time.Second}},
+		RelayDomains: []RelayDomain{
+			{name("example.org"), RecipientsFile, in("recipients.txt"), []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
+			{name("xn--bcher-kva.example"), RecipientsAny, "", nil},
+		},
+		Rules: []Rule{
+			{pat("*._device.example.org"), Allow, nil, []AddressPattern{"@example.org"}, nil},
+			{pat("sensor7._device.example.org"), Deny, nil, nil, nil},
+			{pat("_smtp-client.*.partner.example"), Allow, []string{"mx"}, []AddressPattern{"*@*.partner.example", "rick@partner.example"}, []AddressPattern{"@example.org", "sales@example.net"}},
+			{pat("*@example.org"), Allow, []string{"submission", "submissions"}, []AddressPattern{Own}, []AddressPattern{"any"}},
+		},
+		Authzid:  []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
+		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8},
+		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, 50, 5},
+		Delivery: Delivery{25, false},
+		index:    c.index,
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 58, "rule[2].from": 62, "authzid[0].to": 74, "rule[9]": 1, "tls.certificate": 12} {
+		if got := c.Line(path); got != line {
+			t.Errorf("%s stands in line %d, not %d", path, got, line)
+		}
+	}
+}
+
+const minimal = `
+hostname = "mx.example.org"
+postmaster = "postmaster@example.org"
+state_dir = "state"
+dns.upstreams = ["127.0.0.1:53"]
+listener = [{ name = "mx", kind = "relay", address = "127.0.0.1:0" }]
+`
+
+// TestAbsentIsSafe: what nobody wrote is the strict choice.
+func TestAbsentIsSafe(t *testing.T) {
+	c, err := parse("config.toml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := c.Listeners[0]
+	for what, ok := range map[string]bool{
+		"nobody may relay":                    len(c.Rules) == 0 && len(c.Authzid) == 0 && len(c.RelayDomains) == 0,
+		"no certificate":                      c.TLS == TLS{},
+		"certificates are asked for":          l.ClientCertificates == CertificatesAsk,
+		"names come from certificates":        slices.Equal(l.ClientNames, []ClientName{FromCertificate}),
+		"nobody logs in without AUTH":         !l.ImplicitLogin,
+		"private targets are refused":         !c.Delivery.AllowPrivateTargets,
+		"mail goes to port 25":                c.Delivery.MXPort == 25,
+		"built-in trust anchors":              c.DNS.TrustAnchors == "",
+		"DNS has 5 seconds":                   c.DNS.Timeout.Duration == 5*time.Second,
+		"messages are bounded":                c.Limits.MessageSize.Bytes == 50<<20,
+		"recipients, connections are bounded": c.Limits.Recipients == 100 && c.Limits.Connections == 1000,
+		"lookups are bounded":                 c.Limits.Lookups == 64 && c.Limits.LookupsPerPeer == 4 && c.Limits.LookupsPerZone == 8,
+		"mail is tried for five days":         c.Queue.Expire.Duration == 120*time.Hour && c.Queue.BounceExpire.Duration == 48*time.Hour,
+		"pauses grow to an hour":              len(c.Queue.Retry) == 5 && c.Queue.Retry[0].Duration == 5*time.Minute && c.Queue.Retry[4].Duration == time.Hour,
+		"deliveries are bounded":              c.Queue.Concurrency == 50 && c.Queue.PerDestination == 5,
+		"log":                                 c.Log == Log{"info", Text},
+	} {
+		if !ok {
+			t.Errorf("not so: %s", what)
+		}
+	}
+}
+
+// TestNoFile: what cannot be read is no fault of the text.
+func TestNoFile(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "none.toml"))
+	if _, ok := errors.AsType[Errors](err); ok || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestForms: values that are right and wrong beyond those in the broken files.
+func TestForms(t *testing.T) {
+	for _, c := range []struct {
+		v         encoding.TextUnmarshaler
+		good, bad string
+	}{
+		{new(Duration), "1s 1h30m 5d 1ms 65535d", "0 5 d 0d -1d 1.5d 65536d 99999999h 1y"},
+		{new(Size), "1B 512KiB 2147483647GiB", "0B 1 1KB 1.5MiB -1B 2147483648B 1KiBB"},
+		{new(ListenAddress), ":25 127.0.0.1:0 [::]:65535", "25 : :65536 :-1 :+1 :smtp mx.test:25 [::1] ::1:25"},
+		{new(Upstream), "127.0.0.1:53 [::1]:5353", "127.0.0.1 :53 127.0.0.1:0 localhost:53 127.0.0.1:65536"},
+		{new(HostPort), "a.test:25 [::1]:25 10.0.0.1:2525 bücher.test:25", "a.test :25 a_b.test:25 a.test:0 a.test:x"},
+		{new(AddressPattern), `any own a@b.test @b.test *@b.test *@*.b.test @*.b.test "a"@b.test a@[192.0.2.1]`, `ANY b.test a*@b.test a@*.b.test @any *@any @ @* a@b@c.test @_x.test a@`},
+		{new(Path), "a /a/b", "\x00"},
+	} {
+		for _, s := range strings.Fields(c.good) {
+			if err := c.v.UnmarshalText([]byte(s)); err != nil {
+				t.Errorf("%T %q: %v", c.v, s, err)
+			}
+		}
+		for _, s := range strings.Fields(c.bad) {
+			if err := c.v.UnmarshalText([]byte(s)); err == nil {
+				t.Errorf("%T %q: accepted", c.v, s)
+			}
+		}
+	}
+}
+
+// TestExamples: what the pages tell people to write is right.
+func TestExamples(t *testing.T) {
+	for _, page := range []string{"../README.md", "../docs/quickstart.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllSubmatch(text, -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s: no example", page)
+		}
+		var whole []byte // later blocks add to the first
+		for _, b := range blocks {
+			whole = append(append(whole, '\n'), b[1]...)
+		}
+		if _, err := parse(page, whole); err != nil {
+			t.Errorf("the example of %s:\n%v", page, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	full, err := os.ReadFile("../testdata/config/full.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(full)
+	broken, err := filepath.Glob(badDir + "/*/config.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range broken {
+		doc, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(doc)
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		c, err := parse("f", doc)
+		if err == nil {
+			if c.Hostname.IsZero() || c.Postmaster.IsNull() || c.StateDir == "" || len(c.Listeners) == 0 || len(c.DNS.Upstreams) == 0 {
+				t.Errorf("accepted with holes: %+v", c)
+			}
+			return
+		}
+		faults, ok := errors.AsType[Errors](err)
+		if !ok || len(faults) == 0 {
+			t.Fatalf("error %#v", err)
+		}
+		lines := bytes.Count(doc, []byte("\n")) + 1
+		for _, e := range faults {
+			if e.Line < 1 || e.Line > lines || e.Column < 1 || e.Problem == "" || e.Right == "" {
+				t.Errorf("fault %+v in %d lines", e, lines)
+			}
+		}
+	})
+}
