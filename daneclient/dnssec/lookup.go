@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -216,7 +217,7 @@ func (l *lookup) blame(zone string, q question, err error) error {
 
 // faultText names the question when the reason does not.
 func faultText(q question, f *fault) string {
-	if f.step.Name != "" && f.step.Name == q.name {
+	if strings.HasPrefix(f.reason, q.name+" ") {
 		return f.reason
 	}
 	return fmt.Sprintf("%s: %s", q, f.reason)
