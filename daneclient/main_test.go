@@ -91,6 +91,8 @@ func allow(owners ...string) func(dnsname.Name) bool {
 	return func(n dnsname.Name) bool { return slices.Contains(owners, n.String()) }
 }
 
+var serverAuth = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+
 func anyName(dnsname.Name) bool { return true }
 
 // reasonOf returns the reason of an *Error; the zero Reason for none.
