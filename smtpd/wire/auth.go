@@ -31,7 +31,7 @@ func (c *Conn) authCommand(arg string) {
 // isMechanism: RFC 4422 3.1, in either case.
 func isMechanism(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if ch := s[i]; ch > '~' || !isAlnum(ch) && ch != '-' && ch != '_' {
+		if !isAlnum(s[i]) && s[i] != '-' && s[i] != '_' {
 			return false
 		}
 	}
