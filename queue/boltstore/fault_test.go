@@ -128,6 +128,8 @@ func TestSpoolFaults(t *testing.T) {
 		{"write", syscall.EDQUOT, queue.Full, false},
 		{"write", syscall.EIO, queue.Broken, false},
 		{"sync", syscall.EIO, queue.Broken, true},
+		{"sync", syscall.ENOSPC, queue.Full, false},         // the file is given up
+		{"sync folder", syscall.ENOSPC, queue.Broken, true}, // it holds the names of others
 		{"rename", syscall.ENOSPC, queue.Full, false},
 		{"rename", syscall.EIO, queue.Broken, false},
 		{"sync folder", syscall.EIO, queue.Broken, true},
@@ -151,21 +153,6 @@ func TestSpoolFaults(t *testing.T) {
 				t.Errorf("next put: %v; store ended: %v is wanted", err, c.ends)
 			}
 		})
-	}
-}
-
-// TestFullFlush: ENOSPC out of fsync says that something is lost already.
-func TestFullFlush(t *testing.T) {
-	d := &faultyDisk{}
-	s := open(t, t.TempDir(), Options{disk: d})
-	d.set(failing("sync", syscall.ENOSPC))
-	err := accept(s, mail("a.test"), large)
-	d.set(nil)
-	if err == nil {
-		t.Error("put succeeded")
-	}
-	if err := accept(s, mail("b.test"), small); !queue.IsKind(err, queue.Broken) {
-		t.Errorf("next put: %v", err)
 	}
 }
 

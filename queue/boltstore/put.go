@@ -103,10 +103,10 @@ func (s *Store) spoolError(err error) error {
 	switch {
 	case errors.Is(err, errExists):
 		return err
-	case noRoom(err):
-		return &queue.Error{Kind: queue.Full, Err: err}
 	case errors.As(err, &sync):
 		return s.fail(err)
+	case noRoom(err):
+		return &queue.Error{Kind: queue.Full, Err: err}
 	}
 	return &queue.Error{Kind: queue.Broken, Err: err}
 }

