@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"dancemta/internal/lab"
-	"dancemta/queue/boltstore"
 )
 
 const (
@@ -32,26 +31,6 @@ const (
 	crashBigEvery   = 16        // every so manieth message is a spool file
 	crashBigSize    = 100 << 10 // octets
 )
-
-// executeChild is the program, and tells on request at which step of the store
-// it is: the page cache, and so this file, outlives SIGKILL.
-func executeChild(ctx context.Context, args []string) int {
-	path := os.Getenv(stepsEnv)
-	if path == "" || len(args) != 3 || args[0] != "serve" {
-		return execute(ctx, args, os.Stdout, os.Stderr)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err == nil {
-		err = serve(ctx, args[2], os.Stderr, boltstore.Options{Step: func(name string) {
-			f.WriteAt(fmt.Appendf(nil, "%-*.*s", stepWidth, stepWidth, name), 0)
-		}})
-	}
-	if err == nil {
-		return exitOK
-	}
-	printError(os.Stderr, err)
-	return exitCode(err)
-}
 
 // crash is a server that is killed again and again while clients send.
 type crash struct {

@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"dancemta/queue/boltstore"
 )
 
 // childEnv makes the test binary be the program, so that tests (and the demo,
@@ -23,6 +26,34 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv(childEnv, "1") // for every process that the tests start
 	os.Exit(m.Run())
+}
+
+// executeChild is the program, or one of the two helpers of tests: a server that
+// tells at which step of the store it is (the page cache, and so its file,
+// outlives SIGKILL), and clients that only hold connections.
+func executeChild(ctx context.Context, args []string) int {
+	if len(args) == 3 && args[0] == idleClientsCommand {
+		if err := idleClients(args[1], args[2]); err != nil {
+			printError(os.Stderr, err)
+			return exitFault
+		}
+		return exitOK
+	}
+	path := os.Getenv(stepsEnv)
+	if path == "" || len(args) != 3 || args[0] != "serve" {
+		return execute(ctx, args, os.Stdout, os.Stderr)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = serve(ctx, args[2], os.Stderr, boltstore.Options{Step: func(name string) {
+			f.WriteAt(fmt.Appendf(nil, "%-*.*s", stepWidth, stepWidth, name), 0)
+		}})
+	}
+	if err == nil {
+		return exitOK
+	}
+	printError(os.Stderr, err)
+	return exitCode(err)
 }
 
 // run executes a command in this process.

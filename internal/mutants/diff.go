@@ -42,7 +42,7 @@ func readMutant(path, name string) (*mutant, error) {
 	}
 	switch {
 	case m.what == "" || len(m.packages) == 0:
-		return nil, fmt.Errorf("%s: the header needs what: and packages:", path)
+		return nil, fmt.Errorf("%s: the header needs the keys what and packages", path)
 	case len(m.changes) == 0:
 		return nil, fmt.Errorf("%s: no diff", path)
 	}

@@ -1,0 +1,202 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dancemta/internal/lab"
+)
+
+const (
+	// storiesEnv runs the stories; its value "required" forbids to skip any.
+	storiesEnv   = "DANCEMTA_E2E"
+	storyFolder  = "../../testdata/e2e"
+	storyTimeout = 2 * time.Minute  // Postfix alone takes a few seconds
+	storyGrace   = 10 * time.Second // for the script's own tidying after SIGTERM
+)
+
+// storyPrograms are the counterparts that the stories play with.
+var storyPrograms = []string{"nsd", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "postfix", "sendmail"}
+
+// Each folder in testdata/e2e is a story: real programs against the real
+// server, which asks unbound, which asks nsd, which has the lab's zones.
+func TestStories(t *testing.T) {
+	needPrograms(t)
+	stories, err := filepath.Glob(filepath.Join(storyFolder, "*", "run.sh"))
+	if err != nil || len(stories) == 0 {
+		t.Fatalf("no stories in %s (%v)", storyFolder, err)
+	}
+	world := newStage(t)
+	for _, script := range stories {
+		dir := filepath.Dir(script)
+		t.Run(filepath.Base(dir), func(t *testing.T) { world.play(t, dir) })
+	}
+}
+
+func needPrograms(t *testing.T) {
+	t.Helper()
+	mode := os.Getenv(storiesEnv)
+	if mode == "" {
+		t.Skipf("needs real servers and mail programs; set %s=1 to run it", storiesEnv)
+	}
+	missing := lab.Missing(storyPrograms...)
+	if os.Getuid() != 0 {
+		missing = append(missing, "root's rights, for postfix")
+	}
+	if exec.Command("perl", "-MNet::SSLeay", "-e", "1").Run() != nil {
+		missing = append(missing, "perl's Net::SSLeay, for swaks")
+	}
+	switch {
+	case missing == nil:
+	case mode == "required":
+		t.Fatalf("missing: %s", strings.Join(missing, ", "))
+	default:
+		t.Skipf("missing: %s", strings.Join(missing, ", "))
+	}
+}
+
+// stage is what all stories share.
+type stage struct {
+	dir string   // holds pki, mail and the log
+	env []string // see lib.sh
+}
+
+// newStage starts DNS, sink and server, which end with the test.
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	dir := openFolder(t)
+	for _, d := range []string{"dns", "pki", "mail", "work"} {
+		must(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+	}
+	internet, err := lab.NewInternet(time.Now())
+	must(t, err)
+	t.Cleanup(func() { must(t, internet.Close()) })
+	must(t, internet.KeepMailIn(filepath.Join(dir, "mail")))
+	must(t, internet.WritePKI(filepath.Join(dir, "pki")))
+	dns, err := internet.World.StartRealDNS(filepath.Join(dir, "dns"))
+	must(t, err)
+	t.Cleanup(func() { must(t, dns.Close()) })
+
+	s := &stage{dir: dir}
+	c := s.startServer(t, storyConfig(t, dir, dns.Unbound, internet.Sink.Addr()))
+	s.env = append(os.Environ(),
+		"PKI="+filepath.Join(dir, "pki"), "SINK="+filepath.Join(dir, "mail"), "LOG="+s.logPath())
+	for _, name := range []string{"relay", "submission", "submissions"} {
+		_, port, err := net.SplitHostPort(c.addresses[name])
+		must(t, err)
+		s.env = append(s.env, strings.ToUpper(name)+"="+port)
+	}
+	return s
+}
+
+// openFolder is a temporary folder that the users of daemons can enter.
+func openFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dancemta-stories-")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	must(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+func (s *stage) logPath() string { return filepath.Join(s.dir, "log") }
+
+// storyConfig fills in config.toml.
+func storyConfig(t *testing.T, dir, upstream, sink string) (path string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(storyFolder, "config.toml"))
+	must(t, err)
+	_, port, err := net.SplitHostPort(sink)
+	must(t, err)
+	filled := os.Expand(string(text), func(name string) string {
+		return map[string]string{"UPSTREAM": upstream, "MXPORT": port, "PKI": filepath.Join(dir, "pki")}[name]
+	})
+	path = filepath.Join(dir, "config.toml")
+	must(t, os.WriteFile(path, []byte(filled), 0o600))
+	return path
+}
+
+// startServer runs "dancemta serve" of this very test binary, its log in a file.
+func (s *stage) startServer(t *testing.T, config string) *child {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, err)
+	log, err := os.Create(s.logPath())
+	must(t, err)
+	c := &child{
+		cmd: exec.Command(self, "serve", "--config", config), done: make(chan struct{}),
+		more: make(chan struct{}), addresses: map[string]string{},
+	}
+	stderr, err := c.cmd.StderrPipe()
+	must(t, err)
+	must(t, c.cmd.Start())
+	ready := make(chan struct{})
+	go c.readLog(io.TeeReader(stderr, log), ready)
+	t.Cleanup(func() {
+		stopServer(t, c)
+		log.Close()
+	})
+	select {
+	case <-ready:
+	case <-c.done:
+		t.Fatalf("the server did not start:\n%s", c.text())
+	case <-time.After(storyGrace):
+		t.Fatalf("the server is not ready:\n%s", c.text())
+	}
+	return c
+}
+
+// stopServer ends the server as a service manager would.
+func stopServer(t *testing.T, c *child) {
+	c.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended, and Wait says how
+	select {
+	case <-c.done:
+	case <-time.After(drainTimeout):
+		c.cmd.Process.Kill()
+		<-c.done
+	}
+	if err := c.cmd.Wait(); err != nil {
+		t.Errorf("the server ended with %v:\n%s", err, c.text())
+	}
+}
+
+// play runs one story's script.
+func (s *stage) play(t *testing.T, dir string) {
+	work := filepath.Join(s.dir, "work", filepath.Base(dir))
+	must(t, os.Mkdir(work, 0o755))
+	before, err := os.ReadFile(s.logPath())
+	must(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), storyTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "run.sh")
+	cmd.Dir = dir
+	cmd.Env = append(slices.Clone(s.env), "WORK="+work)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = storyGrace
+	text, err := cmd.CombinedOutput()
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever the script left in its group
+	if err != nil {
+		log, _ := os.ReadFile(s.logPath())
+		t.Errorf("%v\n%s\nthe server's log meanwhile:\n%s", err, text, log[min(len(before), len(log)):])
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(fmt.Errorf("stage: %w", err))
+	}
+}
