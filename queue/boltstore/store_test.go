@@ -17,6 +17,9 @@ import (
 const modelChecks = "15"
 
 func TestMain(m *testing.M) {
+	if crashChild() {
+		return
+	}
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
