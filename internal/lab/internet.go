@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -106,8 +107,8 @@ func (n *Internet) addServers() {
 	)
 	n.ServerCA = n.newCA("lab server CA")
 	n.Server = n.ServerCA.Issue(n.leaf(LeafOptions{
-		Names: []string{ServerName},
-		EKU:   []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SAN: SAN(DNSName(ServerName), IPAddress(netip.MustParseAddr("127.0.0.1"))), // some programs check where they dial
+		EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}))
 }
 
@@ -185,8 +186,8 @@ func (n *Internet) Clients() []Client {
 }
 
 // WritePKI writes into a folder: server-ca.pem, mx.pem and mx.key of our
-// server, NAME.pem (the chain) and NAME.key of each client by its File, and
-// root.ds, the trust anchor.
+// server, NAME.pem (the chain), NAME.key and, where a CA issued it, NAME-ca.pem
+// of each client by its File, and root.ds, the trust anchor.
 func (n *Internet) WritePKI(dir string) error {
 	write := func(name string, text []byte) error { return os.WriteFile(filepath.Join(dir, name), text, 0o600) }
 	pair := func(name string, c Credential) error {
@@ -199,6 +200,9 @@ func (n *Internet) WritePKI(dir string) error {
 	)
 	for _, c := range n.Clients() {
 		err = errors.Join(err, pair(c.File, c.Credential))
+		if issuers := c.Chain[1:]; len(issuers) > 0 {
+			err = errors.Join(err, write(c.File+"-ca.pem", certPEM(issuers...)))
+		}
 	}
 	return err
 }

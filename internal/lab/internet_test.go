@@ -187,6 +187,16 @@ func TestPKIFiles(t *testing.T) {
 			t.Errorf("%s: %d certificates, %v", name, len(pair.Certificate), err)
 		}
 	}
+	block, _ := os.ReadFile(filepath.Join(dir, "mta-ca.pem"))
+	if whole, err := os.ReadFile(filepath.Join(dir, "mta.pem")); err != nil || len(block) == 0 || !strings.HasSuffix(string(whole), string(block)) {
+		t.Errorf("mta-ca.pem is not the end of mta.pem: %v", err)
+	}
+	if err := n.Server.Leaf().VerifyHostname("127.0.0.1"); err != nil {
+		t.Error(err)
+	}
+	if err := n.Server.Leaf().VerifyHostname(ServerName); err != nil {
+		t.Error(err)
+	}
 	anchor, err := os.ReadFile(filepath.Join(dir, "root.ds"))
 	if err != nil || string(anchor) != n.World.Anchor() {
 		t.Errorf("root.ds %q, %v", anchor, err)

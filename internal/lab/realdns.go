@@ -68,6 +68,9 @@ func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
 	return r, nil
 }
 
+// UnboundPID is the process of unbound, for those who want it to be silent.
+func (r *RealDNS) UnboundPID() int { return r.running[1].cmd.Process.Pid }
+
 // Close ends both servers and waits for them.
 func (r *RealDNS) Close() error {
 	var err error
@@ -168,7 +171,7 @@ func run(logfile, ready, program string, args ...string) (*process, error) {
 		return nil, err
 	}
 	cmd := exec.Command(program, args...)
-	cmd.SysProcAttr = ownGroup()
+	cmd.SysProcAttr = OwnGroup()
 	pipe, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/asn1"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -16,6 +17,7 @@ var (
 const (
 	tagOtherName = 0xa0 // [0], constructed
 	tagDNSName   = 0x82 // [2], primitive
+	tagIPAddress = 0x87 // [7], primitive
 	tagSequence  = 0x30
 )
 
@@ -52,6 +54,9 @@ func SAN(names ...[]byte) []byte { return tlv(tagSequence, names...) }
 
 // DNSName is a dNSName in DER, whatever its octets are.
 func DNSName(name string) []byte { return tlv(tagDNSName, []byte(name)) }
+
+// IPAddress is an iPAddress in DER.
+func IPAddress(ip netip.Addr) []byte { return tlv(tagIPAddress, ip.AsSlice()) }
 
 // DER is the otherName as a general name.
 func (n OtherName) DER() []byte {
