@@ -91,7 +91,7 @@ func newStage(t *testing.T) *stage {
 
 	s := &stage{dir: dir}
 	c := s.startServer(t, storyConfig(t, dir, dns.Unbound, internet.Sink.Addr()))
-	s.env = append(os.Environ(),
+	s.env = append(os.Environ(), fmt.Sprintf("UNBOUND=%d", dns.UnboundPID()),
 		"PKI="+filepath.Join(dir, "pki"), "SINK="+filepath.Join(dir, "mail"), "LOG="+s.logPath())
 	for _, name := range []string{"relay", "submission", "submissions"} {
 		_, port, err := net.SplitHostPort(c.addresses[name])
@@ -139,6 +139,7 @@ func (s *stage) startServer(t *testing.T, config string) *child {
 		cmd: exec.Command(self, "serve", "--config", config), done: make(chan struct{}),
 		more: make(chan struct{}), addresses: map[string]string{},
 	}
+	c.cmd.SysProcAttr = lab.OwnGroup()
 	stderr, err := c.cmd.StderrPipe()
 	must(t, err)
 	must(t, c.cmd.Start())
@@ -183,7 +184,7 @@ func (s *stage) play(t *testing.T, dir string) {
 	cmd := exec.CommandContext(ctx, "bash", "run.sh")
 	cmd.Dir = dir
 	cmd.Env = append(slices.Clone(s.env), "WORK="+work)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = lab.OwnGroup()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = storyGrace
 	text, err := cmd.CombinedOutput()

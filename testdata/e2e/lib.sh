@@ -3,7 +3,8 @@
 # behind remote.test's MX, and dancemta with config.toml of this folder. It exports:
 #
 #   RELAY SUBMISSION SUBMISSIONS   ports of the three listeners on 127.0.0.1
-#   PKI                            folder of certificates and keys (user, mta, device …)
+#   PKI                            folder of certificates and keys (rick, mta, device …)
+#   UNBOUND                        process id of the resolver
 #   SINK                           folder into which the sink writes each message
 #   LOG                            dancemta's log
 #   WORK                           an empty folder for the story's own files

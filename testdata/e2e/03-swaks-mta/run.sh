@@ -1,8 +1,17 @@
-# swaks plays an MTA whose CA is published with usage 2, and a stranger without a certificate.
+# swaks plays a device and an MTA whose CA is published with usage 2, and a stranger
+# without a certificate. It sends the certificate alone; the chain is completed by
+# OpenSSL from the trusted CAs.
 . ../lib.sh
 
+swaks --server 127.0.0.1 --port "$RELAY" --ehlo sensor7 --tls \
+	--tls-cert "$PKI/device.pem" --tls-key "$PKI/device.key" \
+	--from sensor7@partner.test --to ann@remote.test --header 'Subject: story device' > "$WORK/device" 2>&1 ||
+	{ cat "$WORK/device"; fail "the device could not relay"; }
+file=$(delivered 'Subject: story device')
+expect 'client dane sensor7._device.partner.test' "$file"
+
 swaks --server 127.0.0.1 --port "$RELAY" --ehlo mta.partner.test --tls \
-	--tls-cert "$PKI/mta.pem" --tls-key "$PKI/mta.key" \
+	--tls-cert "$PKI/mta.pem" --tls-key "$PKI/mta.key" --tls-ca-path "$PKI/mta-ca.pem" \
 	--from newsletter@partner.test --to ann@remote.test --header 'Subject: story swaks' > "$WORK/mta" 2>&1 ||
 	{ cat "$WORK/mta"; fail "the MTA could not relay"; }
 file=$(delivered 'Subject: story swaks')
