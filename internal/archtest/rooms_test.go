@@ -1,0 +1,153 @@
+package archtest
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "dancemta"
+
+// rooms names every package and what it may import of ours. Five floors: cmd;
+// the doors smtpd and config; queue, saslext and daneclient; and the ground,
+// internal, where nothing knows what stands above it.
+var rooms = map[string]string{
+	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
+
+	"config":       "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
+	"smtpd":        "smtpd/wire smtpd/policy queue saslext daneclient internal/dnsname internal/limit internal/mailaddr internal/maillog",
+	"smtpd/wire":   "internal/limit",                                              // sockets, lines and TLS: no mail
+	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
+
+	"saslext":           "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
+	"saslext/usercert":  "internal/certname internal/dnsname",
+	"daneclient":        "daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
+	"daneclient/tlsa":   "", // pure: no DNS queries, no names
+	"daneclient/dnssec": "internal/dnsname",
+
+	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog", // not how mail leaves
+	"queue/boltstore":          "queue internal/mailaddr",                                       // not when, not how
+	"queue/storetest":          "queue internal/mailaddr",                                       // no engine
+	"queue/dsn":                "internal/mailaddr",                                             // pure
+	"queue/deliver":            "queue queue/deliver/smtpclient daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog",
+	"queue/deliver/smtpclient": "internal/dnsname internal/mailaddr",
+
+	"internal/admin":      "internal/maillog",
+	"internal/archtest":   "",
+	"internal/certname":   "",
+	"internal/dialog":     "",
+	"internal/dnsname":    "",
+	"internal/lab":        "", // code of its own, so that it can disagree with what it tests
+	"internal/limit":      "",
+	"internal/mailaddr":   "internal/dnsname",
+	"internal/maillog":    "",
+	"internal/mutants":    "",
+	"internal/pattern":    "internal/dnsname",
+	"internal/servercert": "",
+}
+
+// libraries names the rooms that may use a library, so that changing it concerns
+// them alone. In tests only the first is kept from spreading.
+var libraries = map[string]string{
+	"github.com/miekg/dns":         "daneclient/dnssec internal/lab",
+	"go.etcd.io/bbolt":             "queue/boltstore",
+	"github.com/emersion/go-smtp":  "smtpd smtpd/wire",
+	"github.com/emersion/go-sasl":  "smtpd smtpd/wire saslext",
+	"github.com/pelletier/go-toml": "config",
+	"github.com/spf13/cobra":       "cmd/dancemta",
+	"testing":                      "internal/dialog queue/storetest",
+}
+
+// libraryOfTests is the one whose types must not come back through tests.
+const libraryOfTests = "github.com/miekg/dns"
+
+// checkImports demands that every arrow stands in the tables.
+func checkImports(f *file) (complaints []string) {
+	allowed, known := rooms[f.room]
+	if !known {
+		return []string{"room " + f.room + " is not in the table of archtest"}
+	}
+	for _, spec := range f.ast.Imports {
+		path := strings.Trim(spec.Path.Value, `"`)
+		if ours, ok := strings.CutPrefix(path, module+"/"); ok {
+			if !f.test && allowed != "*" && !has(allowed, ours) {
+				complaints = append(complaints, f.at(spec, "%s may not import %s", f.room, ours))
+			}
+			continue
+		}
+		for library, users := range libraries {
+			within := path == library || strings.HasPrefix(path, library+"/")
+			if within && !has(users, f.room) && (!f.test || library == libraryOfTests) {
+				complaints = append(complaints, f.at(spec, "%s may not use %s", f.room, library))
+			}
+		}
+	}
+	return complaints
+}
+
+func has(words, word string) bool { return slices.Contains(strings.Fields(words), word) }
+
+// TestTableIsTrue: no room of the table has gone.
+func TestTableIsTrue(t *testing.T) {
+	for room := range rooms {
+		if files, err := filepath.Glob(filepath.Join(root, room, "*.go")); err != nil || len(files) == 0 {
+			t.Errorf("room %s is in the table and not in the tree", room)
+		}
+	}
+}
+
+// TestGroundIsGround: the table itself keeps internal below everything.
+func TestGroundIsGround(t *testing.T) {
+	for room, allowed := range rooms {
+		if !strings.HasPrefix(room, "internal/") {
+			continue
+		}
+		for _, to := range strings.Fields(allowed) {
+			if !strings.HasPrefix(to, "internal/") {
+				t.Errorf("%s may import %s", room, to)
+			}
+		}
+	}
+}
+
+// TestNoCircles: the arrows of the table never lead back.
+func TestNoCircles(t *testing.T) {
+	var visit func(room string, way []string)
+	visit = func(room string, way []string) {
+		if slices.Contains(way, room) {
+			t.Fatalf("a circle: %v", append(way, room))
+		}
+		for _, to := range strings.Fields(rooms[room]) {
+			visit(to, append(way, room))
+		}
+	}
+	for room := range rooms {
+		if rooms[room] != "*" {
+			visit(room, nil)
+		}
+	}
+}
+
+// skipped are folders without code of ours.
+var skipped = []string{".git", ".ci", "build", "testdata", "docs"}
+
+func goFiles(t *testing.T) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && slices.Contains(skipped, d.Name()):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			paths = append(paths, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
