@@ -58,6 +58,9 @@ func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
 	}
 	r.NSD, err = r.start("nsd", "nsd started", func(addr string) string { return nsdConf(dir, addr, zones) })
 	if err == nil {
+		err = r.zonesLoaded()
+	}
+	if err == nil {
 		r.Unbound, err = r.start("unbound", "start of service", func(addr string) string {
 			return unboundConf(dir, addr, r.NSD, w.Zones())
 		})
@@ -66,6 +69,16 @@ func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
+}
+
+// zonesLoaded demands that nsd found no fault: a zone that it cannot read would
+// look like a bogus one.
+func (r *RealDNS) zonesLoaded() error {
+	text, err := os.ReadFile(filepath.Join(r.Dir, "nsd.log"))
+	if err == nil && strings.Contains(string(text), " error: ") {
+		err = fmt.Errorf("nsd: %s", text)
+	}
+	return err
 }
 
 // UnboundPID is the process of unbound, for those who want it to be silent.
