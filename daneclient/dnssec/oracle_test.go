@@ -155,6 +155,19 @@ func specialCases() []oracleCase {
 	}
 }
 
+// decided are zones on which we decide otherwise than the strangers, on purpose.
+var decided = []struct {
+	name         string
+	o            lab.ZoneOptions
+	ours, theirs dnssec.State
+}{
+	// RFC 9905 lets validators go on with SHA-1, and wants operators to treat such zones as unsigned.
+	{"rsasha1", lab.ZoneOptions{Algorithm: 5}, insecure, secure},
+	{"nsec3rsasha1", lab.ZoneOptions{Algorithm: 7, NSEC3: &lab.NSEC3Options{}}, insecure, secure},
+	// SHA-1 in a DS proves no more than SHA-1 in a signature.
+	{"digest1", lab.ZoneOptions{DSDigest: 1}, insecure, secure},
+}
+
 // oracleWorld makes the zones, and the children of each.
 func oracleWorld(now time.Time) *lab.World {
 	w := lab.NewWorld(now)
@@ -163,6 +176,9 @@ func oracleWorld(now time.Time) *lab.World {
 		fill(w.AddZone(z.name+".test.", z.o))
 		w.AddZone("child."+z.name+".test.", lab.ZoneOptions{}).Add("host A 192.0.2.1")
 		w.AddZone("plain."+z.name+".test.", lab.ZoneOptions{Unsigned: true}).Add("host A 192.0.2.1")
+	}
+	for _, z := range decided {
+		fill(w.AddZone(z.name+".test.", z.o))
 	}
 	w.Zone("nsec.test").Add(
 		"secure-insecure CNAME host.unsigned.test.",
@@ -226,6 +242,7 @@ func TestOracle(t *testing.T) {
 		{"unbound-host", unboundHost(servers)},
 		{"delv", delv(servers)},
 	}
+	strangers := len(judges)
 	for upstream, addr := range map[string]string{"unbound": servers.Unbound, "nsd": servers.NSD, "the lab": own.Addr()} {
 		judges = append(judges, judge{"we through " + upstream, ours(t, w, addr)})
 	}
@@ -234,6 +251,18 @@ func TestOracle(t *testing.T) {
 			t.Run(c.typ+" "+c.name, func(t *testing.T) {
 				t.Parallel()
 				c.put(t, judges)
+			})
+		}
+		for _, z := range decided {
+			t.Run("decided "+z.name, func(t *testing.T) {
+				t.Parallel()
+				for i := range judges {
+					want := z.ours
+					if i < strangers {
+						want = z.theirs
+					}
+					oracleCase{name: "host." + z.name, typ: "A", want: want}.put(t, judges[i:i+1])
+				}
 			})
 		}
 	})
