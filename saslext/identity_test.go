@@ -132,6 +132,14 @@ func TestNewIdentity(t *testing.T) {
 	}
 }
 
+// A certificate may hold a huge uid; it is refused unmapped.
+func TestNewIdentityBounds(t *testing.T) {
+	_, err := saslext.NewIdentity(strings.Repeat("a", 1001), "example.org")
+	if !errors.Is(err, saslext.ErrUID) || !strings.Contains(err.Error(), "before mapping") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestIdentityDiffers(t *testing.T) {
 	pairs := [][2]string{
 		{"rick@example.org", "rick+x@example.org"},

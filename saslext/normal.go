@@ -75,13 +75,12 @@ func build(uid string, domain dnsname.Name) (Identity, error) {
 
 // checkDomain refuses names that no domain of users has: a top-level domain, an
 // IP address in a dNSName, and names that have no room for the _user label.
+// Underscore labels did not get through the parsers of dnsname.
 func checkDomain(domain dnsname.Name) error {
 	labels := domain.Labels()
 	switch {
 	case len(labels) < 2:
 		return fmt.Errorf("%q: %w: a single label", domain.String(), ErrDomain)
-	case domain.HasUnderscore():
-		return fmt.Errorf("%q: %w: an underscore label", domain.String(), ErrDomain)
 	case len(domain.String()) > maxDomain:
 		return fmt.Errorf("%.80q: %w: over %d octets", domain.String(), ErrDomain, maxDomain)
 	case strings.Trim(labels[len(labels)-1], "0123456789") == "": // RFC 3696 2
@@ -93,8 +92,11 @@ func checkDomain(domain dnsname.Name) error {
 // normalUID returns the one spelling of a uid: UsernameCaseMapped (RFC 8265
 // 3.3), within bounds of our own. Applying it twice changes nothing.
 func normalUID(uid string) (string, error) {
-	if uid == "" || len(uid) > maxText { // precis returns "" for "", without an error
-		return "", fmt.Errorf("%.80q: %w: empty or too long", uid, ErrUID)
+	switch {
+	case uid == "": // precis returns "", without an error
+		return "", fmt.Errorf("%w: it is empty", ErrUID)
+	case len(uid) > maxText:
+		return "", fmt.Errorf("%.80q: %w: over %d octets before mapping", uid, ErrUID, maxText)
 	}
 	normal, err := precis.UsernameCaseMapped.String(uid)
 	if err != nil {

@@ -205,6 +205,7 @@ func TestMail(t *testing.T) {
 		{"rick@example.org", "a@lists.example.org", "x@remote.test", 0, 0, `"rick@example.org" (line 2)`},
 		{"rick@example.org", "a@x.lists.example.org", "x@remote.test", policy.SenderRefused, policy.SenderRefused, `"rick@example.org" (line 2)`},
 		{"sensor7._device.example.org", "anybody@anywhere.test", "x@remote.test", 0, 0, `"sensor7._device.example.org" (line 4)`},
+		{"sensor7._device.example.org", "anybody@anywhere.test", "", 0, policy.RecipientRefused, `"sensor7._device.example.org" (line 4)`},
 
 		// demands of an allow on sender and recipient
 		{"a._device.example.org", "a@example.org", "b@example.org", 0, 0, `"*._device.example.org" (line 3)`},
@@ -272,6 +273,22 @@ func TestListenersChoose(t *testing.T) {
 		if v.Reason != tt.want || v.Rule != tt.rule {
 			t.Errorf("%s on %s from %s: %+v, want %v by %s", tt.who, tt.listener.Name, tt.from, v, tt.want, tt.rule)
 		}
+	}
+}
+
+func TestNamesUsers(t *testing.T) {
+	r := newRules(t, `
+		allow rick@example.org on submission
+		allow *@example.org
+		deny eve@example.org on relay
+		allow a._device.example.org on relay from any`)
+	for listener, want := range map[string]bool{"submission": true, "relay": false, "other": false} {
+		if got := r.NamesUsers(listener); got != want {
+			t.Errorf("%s: %v", listener, got)
+		}
+	}
+	if (*policy.Rules)(nil).NamesUsers("submission") {
+		t.Error("nil rules name users")
 	}
 }
 
