@@ -190,7 +190,7 @@ func (rcpt Recipient) reason(r Report) string {
 		s = "no reason is known"
 	}
 	if rcpt.Expired {
-		return "not delivered in the time since " + r.Arrived.UTC().Format(time.RFC1123Z) + "; last attempt: " + s
+		return "it could not be delivered since " + r.Arrived.UTC().Format(time.RFC1123Z) + "; last attempt: " + s
 	}
 	return s
 }
