@@ -54,15 +54,14 @@ func (d *demo) device(ctx context.Context) error {
 func (d *demo) mailServer(ctx context.Context) error {
 	d.out.say("     DNS: %s. IN %.40s…", d.net.MTA.Owner, lab.TLSA(2, 0, 1, d.net.MTA.Chain[1]))
 	const from = "newsletter@partner.test"
-	return d.relay(ctx, "relay", &d.net.MTA, nil, from, "(client dane "+d.net.MTA.Owner+")", " with ESMTPS ")
+	return d.relay(ctx, sending{"relay", &d.net.MTA, "", from, []string{"(client dane " + d.net.MTA.Owner + ")", " with ESMTPS "}})
 }
 
 // user: SASL EXTERNAL, and the limits of what it permits.
 func (d *demo) user(ctx context.Context) error {
 	d.out.say("     DNS: %s. IN %.40s…, the CA of the users of partner.test", d.net.Rick.Owner, lab.TLSA(2, 0, 1, d.net.Rick.Chain[1]))
 	d.out.say("     certificate: dNSName partner.test, uid \"Rick\"")
-	login := []string{"AUTH EXTERNAL ="}
-	if err := d.relay(ctx, "submission", &d.net.Rick, login, d.net.Rick.User, " with ESMTPSA "); err != nil {
+	if err := d.relay(ctx, sending{"submission", &d.net.Rick, "AUTH EXTERNAL =", d.net.Rick.User, []string{" with ESMTPSA "}}); err != nil {
 		return err
 	}
 	s, err := d.connect(ctx, "submission", &d.net.Rick)
@@ -79,27 +78,36 @@ func (d *demo) user(ctx context.Context) error {
 	return err
 }
 
-// relay sends one message by the client, after some commands, and follows it.
-func (d *demo) relay(ctx context.Context, listener string, c *lab.Client, first []string, from string, trace ...string) error {
-	s, err := d.connect(ctx, listener, c)
+// sending is one message that must be taken and delivered.
+type sending struct {
+	listener string
+	client   *lab.Client
+	login    string // said first; "" where the certificate is enough
+	from     string
+	trace    []string // what the Received line must say
+}
+
+// relay sends one message and follows it.
+func (d *demo) relay(ctx context.Context, m sending) error {
+	s, err := d.connect(ctx, m.listener, m.client)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	for _, line := range first {
-		reply, err := s.say(line)
+	if m.login != "" {
+		reply, err := s.say(m.login)
 		if err != nil {
 			return err
 		}
-		d.out.promise(strings.HasPrefix(reply, "235 2.7.0"), "%s is logged in, without a password", c.User)
+		d.out.promise(strings.HasPrefix(reply, "235 2.7.0"), "%s is logged in, without a password", m.client.User)
 	}
-	text := message(from, "the message of "+from)
-	reply, err := s.send(from, recipient, text)
+	text := message(m.from, "the message of "+m.from)
+	reply, err := s.send(m.from, recipient, text)
 	if err != nil {
 		return err
 	}
 	d.out.promise(strings.HasPrefix(reply, "250 2."), "the message was accepted")
-	return d.delivered(ctx, from, text, trace...)
+	return d.delivered(ctx, m.from, text, m.trace...)
 }
 
 // delivered waits for a message in the sink and checks envelope, trace and bytes.
