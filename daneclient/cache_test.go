@@ -1,7 +1,9 @@
 package daneclient_test
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,6 +178,25 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if remembered > size {
 		t.Errorf("%d strangers remembered, more than %d", remembered, size)
+	}
+}
+
+// A large certificate in a record costs a lookup each time, not memory.
+func TestLargeRecordsAreNotCached(t *testing.T) {
+	for name, queries := range map[string]int{"ca": 1, strings.Repeat("large ", 800): 2} {
+		ca := lab.NewCA(name, lab.CAOptions{})
+		cred := credential(ca.Issue(lab.LeafOptions{Names: []string{device}}).Chain...)
+		dns := &answers{}
+		dns.set(device, secure(publish(t, 2, 0, 0, ca.Certificate)))
+		v := verifier(t, daneclient.Options{Resolver: dns})
+		for range 2 {
+			if got, err := v.Client(t.Context(), cred, anyName); err != nil || !bytes.Equal(got.Record.Data, ca.Certificate.Raw) {
+				t.Error(err)
+			}
+		}
+		if dns.count() != queries {
+			t.Errorf("record of %d octets: %d queries, want %d", len(ca.Certificate.Raw), dns.count(), queries)
+		}
 	}
 }
 

@@ -213,6 +213,34 @@ func TestLeaderGoesAway(t *testing.T) {
 	})
 }
 
+// A leader who is refused for the crowd at his own address is refused alone.
+func TestLeaderFindsNoPlace(t *testing.T) {
+	busy := selfSigned("mx.dead.test")
+	cred := selfSigned(device)
+	elsewhere := cred
+	elsewhere.Peer = netip.MustParseAddr("198.51.100.1")
+	synctest.Test(t, func(t *testing.T) {
+		dns := &slow{answer: secure(publish(t, 3, 1, 1, cred.Chain[0]))}
+		v := verifier(t, daneclient.Options{Resolver: dns, PerPeer: 1, Timeout: time.Minute})
+		results := make(chan []error, 1)
+		go func() { results <- all(t.Context(), v, []daneclient.Credential{busy}) }()
+		synctest.Wait()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		leader, follower := make(chan error, 1), make(chan error, 1)
+		go func() { _, err := v.Client(short, cred, anyName); leader <- err }()
+		synctest.Wait()
+		go func() { _, err := v.Client(t.Context(), elsewhere, anyName); follower <- err }()
+		if err := <-leader; reasonOf(t, err) != daneclient.Overloaded {
+			t.Errorf("leader: %v", err)
+		}
+		if err := <-follower; err != nil {
+			t.Errorf("follower: %v", err)
+		}
+		<-results
+	})
+}
+
 // A follower may go away, too, and holds up nobody.
 func TestFollowerGoesAway(t *testing.T) {
 	cred := selfSigned(device)

@@ -44,9 +44,7 @@ func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict
 		// lookups, says nothing to the others.
 		own := got.refusal != nil && (got.refusal.Reason == Overloaded ||
 			got.refusal.Reason == FailedDNS && caller.Err() != nil)
-		if !own {
-			v.cache.put(k, got, v.opts.Now())
-		}
+		v.cache.put(k, got, v.opts.Now())
 		return got, !own
 	})
 	if err != nil {

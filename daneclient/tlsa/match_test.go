@@ -114,11 +114,11 @@ func TestEveryKindOfRecord(t *testing.T) {
 func TestMatchWithoutUsable(t *testing.T) {
 	cred := lab.SelfSigned(lab.LeafOptions{Names: []string{name}})
 	for _, r := range []tlsa.Record{
-		{}, {Usage: 3}, {Usage: 3, Selector: 2}, {Usage: 3, Selector: 255, Matching: 255}, {Usage: 3, Matching: 3},
+		{}, {Usage: 3}, {Usage: 3, Selector: 1}, {Usage: 3, Selector: 2}, {Usage: 3, Selector: 255, Matching: 255}, {Usage: 3, Matching: 3},
 		{Usage: 2, Selector: 9}, {Usage: 2, Matching: 9}, {Usage: 2}, {Usage: 4, Data: cred.Leaf().Raw},
 		{Usage: 1, Data: cred.Leaf().Raw}, {Usage: 2, Data: []byte("no certificate")},
 	} {
-		for _, chain := range [][]*x509.Certificate{cred.Chain, append(cred.Chain, cred.Chain...), {{}}, {nil}, nil} {
+		for _, chain := range [][]*x509.Certificate{cred.Chain, append(cred.Chain, cred.Chain...), {{}}, {nil}, nil, {{Raw: []byte("no key")}}} {
 			if got, err := tlsa.Match([]tlsa.Record{r}, chain, tlsa.Options{Name: name, Now: time.Now()}); err == nil {
 				t.Errorf("%s matched %s", r.Short(), got.Record.Short())
 			}
