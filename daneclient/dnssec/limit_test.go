@@ -16,7 +16,7 @@ import (
 func (b *bench) spent(t *testing.T, name string) (Answer, budget) {
 	t.Helper()
 	b.forget()
-	l := &lookup{up: b.r.up, mem: b.r.memory(), now: b.now()}
+	l := &lookup{fetch: b.r.up.exchange, mem: b.r.memory(), now: b.now()}
 	q := question{name, dns.TypeTLSA}
 	a, err := l.resolve(t.Context(), q)
 	if err != nil {

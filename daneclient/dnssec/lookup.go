@@ -13,7 +13,7 @@ import (
 
 // lookup is the state of one lookup. One goroutine uses it.
 type lookup struct {
-	up    *upstreams
+	fetch func(context.Context, question) (*reply, error) // upstreams.exchange
 	mem   *memory
 	now   time.Time // of the whole lookup, which takes seconds
 	spent budget
@@ -37,7 +37,7 @@ func (l *lookup) ask(ctx context.Context, q question) (*reply, error) {
 	if err := spend(&l.spent.queries, 1, maxQueries, "queries"); err != nil {
 		return nil, err
 	}
-	r, err := l.up.exchange(ctx, q)
+	r, err := l.fetch(ctx, q)
 	if err != nil && ctx.Err() != nil {
 		return nil, l.outOfTime(ctx)
 	}

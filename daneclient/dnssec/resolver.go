@@ -194,7 +194,7 @@ func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, r.opts.Timeout)
 	defer cancel()
-	l := &lookup{up: r.up, mem: mem, now: now}
+	l := &lookup{fetch: r.up.exchange, mem: mem, now: now}
 	a, err := l.resolve(ctx, q)
 	if err == nil {
 		a.Steps = l.steps
@@ -233,7 +233,7 @@ func (r *Resolver) SelfTest(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
 	anchors := r.memory().anchors
-	l := &lookup{up: r.up, mem: newMemory(anchors, 1), now: now}
+	l := &lookup{fetch: r.up.exchange, mem: newMemory(anchors, 1), now: now}
 	_, err := l.cutAt(ctx, root, nil)
 	if err == nil {
 		return nil
