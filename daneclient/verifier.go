@@ -67,9 +67,9 @@ type Options struct {
 	Logger     *slog.Logger     // nil: silent; one debug line for each verdict that needed a lookup
 	Timeout    time.Duration    // of one verdict, waiting included
 	MaxLookups int              // at once in all
-	PerPeer    int              // at once for one peer address
+	PerPeer    int              // at once for one peer: an IPv4 address, an IPv6 /64
 	PerZone    int              // at once for one zone, taken as the last two labels
-	CacheSize  int              // verdicts kept
+	CacheSize  int              // verdicts kept of each kind: proved, refused
 }
 
 func (o Options) withDefaults() Options {
