@@ -104,6 +104,7 @@ func TestSelfTest(t *testing.T) {
 		"before": {func(b *bench) { b.forward(-30 * 24 * time.Hour) }, "the clock says 2026-10-25 12:00:00, which is before this program was made: set the clock"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t, hasty)
 			c.prepare(b)
 			err := b.r.SelfTest(t.Context())

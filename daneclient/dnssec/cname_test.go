@@ -74,6 +74,35 @@ func TestCNAME(t *testing.T) {
 	}
 }
 
+// TestCutsAndCNAMEs walks past names that have a CNAME, where a DS is asked for
+// and the CNAME answers.
+func TestCutsAndCNAMEs(t *testing.T) {
+	b := newBench(t)
+	strip := func(q, m *dns.Msg) *dns.Msg {
+		if q.Question[0].Qtype == dns.TypeTLSA {
+			m.Answer = without(m.Answer, signature)
+		}
+		return m
+	}
+	b.zone("good.test.", lab.ZoneOptions{}, "x"+tlsa, "c CNAME x", "a.c"+tlsa, "*.w CNAME x", "broken CNAME x", "a.broken"+tlsa)
+	b.Zone("good.test.").Break("broken", dns.TypeCNAME, lab.NoSignatures)
+	b.zone("un.c.good.test.", lab.ZoneOptions{Unsigned: true}, "x"+tlsa)
+	b.zone("optout.test.", lab.ZoneOptions{OptOut: true}, "x"+tlsa, "*.w CNAME x")
+	check(t, b.lookup("a.c.good.test", TypeTLSA), Secure, "")
+	check(t, b.lookup("x.un.c.good.test", TypeTLSA), Insecure, "un.c.good.test. has no DS in good.test.")
+	b.server.Tamper(strip)
+	b.forget()
+	check(t, b.lookup("a.c.good.test", TypeTLSA), Bogus, "a.c.good.test. TLSA: no signature, but the zone good.test. is signed")
+	check(t, b.lookup("q.w.good.test", TypeTLSA), Bogus, "q.w.good.test. CNAME: no signature, but the zone good.test. is signed")
+	check(t, b.lookup("a.broken.good.test", TypeTLSA), Bogus,
+		"a.broken.good.test. TLSA: broken.good.test. CNAME: no signature, but the zone good.test. is signed")
+	// An unsigned delegation may be there, so the first link is insecure; its
+	// target is not.
+	check(t, b.lookup("q.w.optout.test", TypeTLSA), Bogus, "q.w.optout.test. TLSA: x.optout.test. TLSA: no signature, but the zone optout.test. is signed")
+	a := b.lookup("q.w.optout.test", TypeCNAME)
+	check(t, a, Insecure, "made from a wildcard in an opt-out span of optout.test.")
+}
+
 // TestRecords reads each type once.
 func TestRecords(t *testing.T) {
 	b := newBench(t)

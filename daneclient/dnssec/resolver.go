@@ -149,7 +149,9 @@ func (m *memory) remembered(q question, name dnsname.Name, now time.Time) (Answe
 		return a, true
 	}
 	if f := m.failures.get(q, now); f != nil {
-		return failedAnswer(name, q, f, []Step{f.step}), true
+		l := &lookup{}
+		l.note(f.step)
+		return failedAnswer(name, q, f, l.steps), true
 	}
 	return Answer{}, false
 }

@@ -12,8 +12,9 @@ import (
 	"dancemta/internal/lab"
 )
 
-// hasty makes lookups give up soon, for tests of silence.
-func hasty(o *Options) { o.Timeout = 250 * time.Millisecond }
+// hasty makes lookups give up soon, for tests of silence; the machine may be
+// busy, so not too soon.
+func hasty(o *Options) { o.Timeout = 2 * time.Second }
 
 // silent returns the address of a UDP and TCP port where nobody answers.
 func silent(t *testing.T) string {
@@ -78,6 +79,7 @@ func TestFalseReplies(t *testing.T) {
 		}, "x.z.test. TLSA: reply with more than 256 records"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			b := newBench(t, hasty)
 			b.zone("z.test.", lab.ZoneOptions{}, "x"+tlsa)
 			b.tamper("x.z.test.", dns.TypeTLSA, c.forge)
@@ -162,7 +164,7 @@ func TestNextUpstream(t *testing.T) {
 	dead := silent(t)
 	b := newBench(t, func(o *Options) {
 		o.Upstreams = []string{dead, o.Upstreams[0]}
-		o.Timeout = time.Second
+		hasty(o)
 	})
 	b.zone("z.test.", lab.ZoneOptions{}, "x"+tlsa)
 	check(t, b.lookup("x.z.test", TypeTLSA), Secure, "")
@@ -214,4 +216,29 @@ func TestDeadline(t *testing.T) {
 	}
 	close(held)
 	check(t, b.lookup("x.z.test", TypeTLSA), Secure, "")
+}
+
+// TestOutOfTime is the fault of the lookup and not of the zone that it met.
+func TestOutOfTime(t *testing.T) {
+	b := newBench(t)
+	mem := b.r.memory()
+	l := &lookup{fetch: b.r.up.exchange, mem: mem, now: today}
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	_, err := l.resolve(ctx, question{"x.test.", dns.TypeTLSA})
+	if f := asFault(err); f.state != Failed || f.kind != deadline || f.reason != "no answer in time" {
+		t.Errorf("%+v", f)
+	}
+	_, err = l.cutAt(ctx, root, nil)
+	if f := asFault(err); f.kind != deadline {
+		t.Errorf("%+v", f)
+	}
+	if f := mem.failures.get(question{root, dns.TypeDS}, today); f != nil {
+		t.Errorf("remembered: %+v", f)
+	}
+	other, _ := mem.steps.join(question{root, dns.TypeDS}) // somebody is at it, for longer than we have
+	if _, err = l.cutAt(ctx, root, nil); asFault(err).kind != deadline {
+		t.Errorf("%+v", asFault(err))
+	}
+	mem.steps.finish(question{root, dns.TypeDS}, other)
 }
