@@ -116,6 +116,7 @@ func TestNoRoute(t *testing.T) {
 		{"null MX", "b@d.test", "failed 5.1.10", zone{"MX d.test": mx("0 .")}},
 		{"private", "b@d.test", "failed 5.4.4", private},
 		{"private, another host unknown for now", "b@d.test", "deferred 4.4.3", zone{"MX d.test": mx("10 h.test, 20 silent.test"), "A h.test": addrs("127.0.0.1"), "AAAA h.test": none}},
+		{"unknown for now, another host private", "b@d.test", "deferred 4.4.3", zone{"MX d.test": mx("10 silent.test, 20 h.test"), "A h.test": addrs("127.0.0.1"), "AAAA h.test": none}},
 		{"private literal", "b@[127.0.0.1]", "failed 5.4.4", zone{}},
 		{"own literal", "b@[198.51.100.25]", "failed 5.4.6", zone{}},
 		{"own address, worse hosts behind it", "b@d.test", "failed 5.4.6", loopSecond},
@@ -226,10 +227,10 @@ func TestSmuggling(t *testing.T) {
 }
 
 func TestContextEnds(t *testing.T) {
-	n := &network{to: map[string]*dialog.Server{"192.0.2.1:25": dialog.Serve(t, "S: 220 x\nC: EHLO mx.example.test\nHANG")}}
+	n := &network{to: map[string]*dialog.Server{"192.0.2.1:25": dialog.Serve(t, "HANG")}}
 	ctx, cancel := context.WithCancel(t.Context())
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		time.AfterFunc(time.Millisecond, cancel)
+		defer cancel()
 		return n.Dial(ctx, network, address)
 	}
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: dial})

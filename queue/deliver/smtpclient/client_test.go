@@ -197,6 +197,23 @@ func TestStartTLS(t *testing.T) {
 	c.Quit(t.Context())
 }
 
+// TestStartTLSForgets: an offer in clear does not outlive STARTTLS even when the
+// server knows no EHLO inside TLS.
+func TestStartTLSForgets(t *testing.T) {
+	c := connect(t, offer+`
+		S: 220 go
+		TLS
+		C: EHLO mx.example.test
+		S: 502 5.5.1 what?
+		C: HELO mx.example.test
+		S: 250 mx.test
+	`+quit)
+	if err := c.StartTLS(t.Context(), insecure); err != nil || len(c.extensions) != 0 {
+		t.Errorf("%v, extensions %v", err, c.extensions)
+	}
+	c.Quit(t.Context())
+}
+
 func TestStartTLSFails(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
