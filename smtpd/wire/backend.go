@@ -6,7 +6,6 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
-	"sync"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -20,7 +19,7 @@ type backend struct {
 
 // NewSession is called at the first EHLO or HELO.
 func (b *backend) NewSession(c *smtp.Conn) (_ smtp.Session, err error) {
-	s := &session{conn: b.conn}
+	s := &session{conn: b.conn, busy: make(chan struct{}, 1)}
 	defer s.rescue(&err)
 	inner, err := b.inner.NewSession(c)
 	if err != nil {
@@ -35,8 +34,8 @@ func (b *backend) NewSession(c *smtp.Conn) (_ smtp.Session, err error) {
 type session struct {
 	conn  *Conn
 	inner smtp.Session
-	busy  sync.Mutex // held while a method of inner runs: go-smtp runs Data in a goroutine of its own
-	dead  bool       // a method panicked: what it left behind is not to be trusted
+	busy  chan struct{} // full while a method of inner runs: go-smtp runs Data in a goroutine of its own
+	dead  bool          // a method panicked: what it left behind is not to be trusted
 }
 
 // What the peer hears of errors that are no replies.
@@ -77,8 +76,8 @@ func (s *session) refusal(err error, instead *smtp.SMTPError) error {
 
 // call runs f, a method of inner, alone.
 func (s *session) call(instead *smtp.SMTPError, f func() error) (err error) {
-	s.busy.Lock()
-	defer s.busy.Unlock()
+	s.busy <- struct{}{}
+	defer func() { <-s.busy }()
 	if s.dead {
 		return errDead
 	}

@@ -276,8 +276,11 @@ func (s *scanner) check(p []byte, end bool) error {
 		return err
 	}
 	if s.cr && len(p) > 0 {
-		if p[0] != '\n' {
+		switch {
+		case p[0] != '\n':
 			return errBare
+		case s.length+2 > s.limit:
+			return errLong
 		}
 		s.cr, s.length, p = false, 0, p[1:]
 	}

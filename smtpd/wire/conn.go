@@ -172,7 +172,7 @@ func (c *Conn) shut() {
 		return
 	}
 	if c.tls != nil {
-		_ = c.link.raw.SetWriteDeadline(time.Now().Add(goodbye))
+		_ = c.link.raw.SetWriteDeadline(time.Now().Add(lastWords))
 		_ = c.tls.CloseWrite() // close_notify, so that the peer can tell an end from a cut
 	}
 	if c.linger {
@@ -180,9 +180,6 @@ func (c *Conn) shut() {
 	}
 	c.link.close()
 }
-
-// goodbye is how long close_notify may take: it fits an empty socket buffer.
-const goodbye = time.Second
 
 // hand gives go-smtp a command and the octets behind it.
 func (c *Conn) hand(a awaited, command string, octets []byte) {
@@ -329,7 +326,7 @@ func (c *Conn) flush() {
 	if len(c.out) == 0 {
 		return
 	}
-	_ = c.link.raw.SetWriteDeadline(c.link.by(c.link.srv.cfg.Limits.Write))
+	_ = c.link.raw.SetWriteDeadline(c.link.writeBy())
 	_, err := c.transport().Write(c.out)
 	c.out = c.out[:0]
 	if cap(c.out) > smallSize {

@@ -124,6 +124,18 @@ func (k *link) by(d time.Duration) time.Time {
 	return t
 }
 
+// lastWords is how long close_notify, or the reply that ends a connection whose
+// time is up, may take: either fits an empty socket buffer.
+const lastWords = time.Second
+
+// writeBy returns when the peer must have taken a reply.
+func (k *link) writeBy() time.Time {
+	if k.expired() {
+		return time.Now().Add(lastWords)
+	}
+	return k.by(k.srv.cfg.Limits.Write)
+}
+
 // expired reports whether the connection's last moment is over.
 func (k *link) expired() bool { return !time.Now().Before(k.expires) }
 

@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestReplies(t *testing.T) {
+	long := strings.Repeat("x", 600)
+	for _, tt := range []struct {
+		to   awaited
+		said string
+		want string // "": go-smtp and the wire do not agree
+	}{
+		{mail, "250 2.0.0 Roger, accepting mail from <x>\r\n", "250 2.1.0 Sender OK"},
+		{rcpt, "250 2.0.0 I'll make sure <x> gets this\r\n", "250 2.1.5 Recipient OK"},
+		{mail, "502 5.7.0 Please authenticate first\r\n", "530 5.7.0 Authentication required"},
+		{rcpt, "502 5.7.0 Please authenticate first\r\n", "530 5.7.0 Authentication required"},
+		{mail, "502 5.5.1 Please introduce yourself first.\r\n", "503 5.5.1 Please introduce yourself first."},
+		{auth, "235 2.0.0 Authentication succeeded\r\n", "235 2.7.0 Authentication successful"},
+		{auth, "501 5.0.0 Negotiation cancelled\r\n", "501 5.7.0 Authentication cancelled"},
+		{auth, "502 5.7.0 Authentication not supported\r\n", "504 5.5.4 Mechanism not available"},
+		{auth, "504 5.7.4 Unsupported authentication mechanism\r\n", "504 5.5.4 Mechanism not available"},
+		{auth, "334 \r\n", "334 "},
+		{auth, "334 QUJD\r\n", "334 QUJD"},
+		{last, "250 2.0.0 OK: queued\r\n", "250 2.0.0 OK: queued"},
+		{last, "421 4.0.0 Internal server error\r\n", "421 4.3.0 Internal error, closing connection"},
+		{rcpt, "550-one\r\n550 5.1.1 two\r\n", "550-5.1.1 one\r\n550 5.1.1 two"},
+		{rcpt, "550 5.1.1 two\xff\x01\r\r\n", "550 5.1.1 two??"},
+		{rcpt, "550-a\r\r\n550 5.1.1 b\r\n", "550-5.1.1 a\r\n550 5.1.1 b"},
+		{rcpt, "550 no code\r\n", "550 5.0.0 no code"},
+		{rcpt, "450 5.1.1 other class\r\n", "450 4.0.0 other class"},
+		{rcpt, "450 4.1.1000 no code\r\n", "450 4.0.0 4.1.1000 no code"},
+		{rcpt, "550 5.1.1 " + long + "\r\n", "550 5.1.1 " + long[:480]},
+		{ehlo, "451 4.3.0 Temporary\r\n", "451 Temporary"},
+		{helo, "421 4.3.0 Closing\r\n", "421 4.3.0 Closing"},
+		{mail, "", ""},
+		{mail, "250 2.0.0 cut", ""},
+		{mail, "250-cut\r\n", ""},
+		{mail, "abc\r\n", ""},
+		{mail, "250\r\n", ""},
+		{mail, "\n", ""},
+		{mail, "099 x\r\n", ""},
+		{mail, "250-a\r\n251 b\r\n", ""},
+		{mail, "250 a\r\n250 b\r\n", ""},
+	} {
+		r, ok := parseReply([]byte(tt.said))
+		got := ""
+		if ok {
+			got = r.fixed(tt.to).String()
+		}
+		if got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.said, got, tt.want)
+		}
+	}
+}
