@@ -69,6 +69,11 @@ func chainProblem(shown []*fingerprint, o Options) string {
 	case !holdsName(shown[0].cert, o.Name):
 		return fmt.Sprintf("leaf does not hold the dNSName %.80q", o.Name)
 	}
+	for _, f := range shown[1:] {
+		if why := slowKey(f.cert.PublicKey); why != "" {
+			return "an issuer shown has an " + why
+		}
+	}
 	return ""
 }
 

@@ -88,13 +88,15 @@ func fullProblem(r Record) string {
 		return fmt.Sprintf("%d octets, over %d", len(r.Data), maxFull)
 	}
 	if r.Selector == SelectorCert {
-		if _, err := x509.ParseCertificate(r.Data); err != nil {
+		cert, err := x509.ParseCertificate(r.Data)
+		if err != nil {
 			return "not a certificate: " + clean(err.Error())
 		}
-		return ""
+		return slowKey(cert.PublicKey)
 	}
-	if _, err := x509.ParsePKIXPublicKey(r.Data); err != nil {
+	key, err := x509.ParsePKIXPublicKey(r.Data)
+	if err != nil {
 		return "not a public key: " + clean(err.Error())
 	}
-	return ""
+	return slowKey(key)
 }
