@@ -76,7 +76,7 @@ func TestBounceOriginal(t *testing.T) {
 		name, body, has, lacks string
 	}{
 		{"whole", original, "Content-Type: message/rfc822", ""},
-		{"too big", original + strings.Repeat("it is long\r\n", 6000), "text/rfc822-headers", "Wubba"},
+		{"too big", original + strings.Repeat("it is longer\r\n", 6000), "text/rfc822-headers", "Wubba"},
 		{"8-bit", original + "Gr\xc3\xbc\xc3\x9fe\r\n", "text/rfc822-headers", "Wubba"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

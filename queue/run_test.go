@@ -18,6 +18,11 @@ import (
 
 // TestRetryCurve follows one message that is always put off, to its bounce.
 func TestRetryCurve(t *testing.T) {
+	t.Run("deferred", func(t *testing.T) { testRetryCurve(t, queue.Deferred) })
+	t.Run("a result of no name", func(t *testing.T) { testRetryCurve(t, 77) })
+}
+
+func testRetryCurve(t *testing.T, result queue.Result) {
 	inWorld(t, nil, func(w *world) {
 		var bounce string
 		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
@@ -25,7 +30,7 @@ func TestRetryCurve(t *testing.T) {
 				bounce = read(t, job)
 				return all(job, queue.Delivered, "250 ok")
 			}
-			return all(job, queue.Deferred, "451 4.3.0 come back")
+			return all(job, result, "451 4.3.0 come back")
 		}
 		w.run()
 		w.accept("morty@remote.test")
@@ -36,6 +41,7 @@ func TestRetryCurve(t *testing.T) {
 			t.Fatalf("%d attempts in 5 days", len(tries))
 		}
 		w.equal("first attempt", tries[0].at, time.Duration(0))
+		waits := map[time.Duration]bool{}
 		for i, a := range tries {
 			w.equal("attempt", a.n, i+1)
 			if i == 0 || i == len(tries)-1 {
@@ -46,6 +52,10 @@ func TestRetryCurve(t *testing.T) {
 			if got := a.at - tries[i-1].at; got < wait*7/8 || got > wait*9/8 {
 				t.Errorf("wait before attempt %d: %v, want %v ± 1/8", i+1, got, wait)
 			}
+			waits[a.at-tries[i-1].at] = true
+		}
+		if len(waits) < len(tries)/2 {
+			t.Errorf("%d waits of %d differ: what failed together comes back together", len(waits), len(tries))
 		}
 		w.equal("last attempt", tries[len(tries)-1].at, 5*24*time.Hour)
 		w.equal("list", w.list(), "")
