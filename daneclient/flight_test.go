@@ -102,6 +102,26 @@ func TestDeadZoneStopsNobodyElse(t *testing.T) {
 	})
 }
 
+// A thousand peers, each with an address of its own, wait for a zone that is
+// dead, beside the bounds that the program sets: all the others are let in.
+func TestPeersOfADeadZoneStopNobodyElse(t *testing.T) {
+	dead := peers(t, 1000, func(i int) string { return fmt.Sprintf("mx%d.dead.test", i) }, func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) })
+	live := peers(t, 20, func(i int) string { return fmt.Sprintf("mx%d.live.test", i) }, everyPeer)
+	synctest.Test(t, func(t *testing.T) {
+		dns := &slow{answer: secure(publish(t, 3, 1, 1, live[0].Chain[0]))}
+		v := verifier(t, daneclient.Options{Resolver: dns, MaxLookups: 64, PerPeer: 4, PerZone: 8})
+		gone := make(chan []error, 1)
+		go func() { gone <- all(t.Context(), v, dead) }()
+		synctest.Wait()
+		for _, err := range all(t.Context(), v, live) {
+			if err != nil {
+				t.Errorf("live zone: %v", err)
+			}
+		}
+		<-gone
+	})
+}
+
 // The bounds of one peer, of one zone and of all: who is beyond them waits, and
 // gets his answer when there is a place.
 func TestGates(t *testing.T) {

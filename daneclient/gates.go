@@ -16,9 +16,11 @@ type gates struct {
 	zone *limit.KeyedGate[string]
 }
 
-// waiting is how many peers and zones may be waited for, as a multiple of the
-// lookups that run.
-const waiting = 4
+// waiting is how many peers and zones may be known at once, as a multiple of the
+// lookups that run: more than there are connections, each of which costs a
+// hundred times what its key does. With fewer, the clients of one dead zone, who
+// wait for it and are known as peers, would shut out all the others.
+const waiting = 64
 
 func newGates(o Options) gates {
 	return gates{
