@@ -126,7 +126,7 @@ func (s *session) Logout() error {
 	return s.call(errTemporary, s.inner.Logout)
 }
 
-// AuthMechanisms is empty in clear.
+// AuthMechanisms is empty in clear (RFC 8314 4.2).
 func (s *session) AuthMechanisms() []string {
 	var list []string
 	inner, ok := s.inner.(smtp.AuthSession)

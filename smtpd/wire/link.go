@@ -51,9 +51,11 @@ func (k *link) start() {
 // secure does the handshake and begins the TLS phase. When it fails the
 // connection is over: never a plaintext reply, never a way back (RFC 3207 4.1).
 func (k *link) secure(greet bool) {
-	conn := tls.Server(k.raw, k.srv.cfg.TLS)
-	_ = k.raw.SetDeadline(k.by(k.srv.cfg.Limits.Handshake))
-	if err := conn.Handshake(); err != nil {
+	conn, deadline := tls.Server(k.raw, k.srv.cfg.TLS), k.by(k.srv.cfg.Limits.Handshake)
+	_ = k.raw.SetDeadline(deadline)
+	ctx, cancel := context.WithDeadline(k.ctx, deadline) // for callbacks of the configuration
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
 		k.report(HandshakeFailed, err)
 		k.close()
 		return

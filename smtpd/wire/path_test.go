@@ -117,25 +117,31 @@ func TestMailAndRcpt(t *testing.T) {
 		{"RCPT TO:<c@d> ORCPT=rfc822;x ORCPT=rfc822;x", "501 5.5.4", ""},
 		{"RCPT TO:<c@d>NOTIFY=NEVER", "501 5.5.4", ""},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, nil)
-			p := w.dial()
-			p.send("EHLO x\r\n")
-			if strings.HasPrefix(tt.send, "RCPT") {
-				p.send("MAIL FROM:<s@s>\r\n")
-			}
-			before := len(w.rec.called())
-			p.take()
-			p.send(tt.send + "\r\n")
-			if got := p.codes(); got != tt.want {
-				t.Errorf("%s: %s, want %s", tt.send, got, tt.want)
-			}
-			call := strings.Join(w.rec.called()[before:], "; ")
-			if call != tt.call {
-				t.Errorf("%s: the session got %q, want %q", tt.send, call, tt.call)
-			}
-			p.close()
-			w.shut()
-		})
+		for _, secure := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil)
+				p := w.dial()
+				if secure {
+					p.close()
+					p = w.dialTLS()
+				}
+				p.send("EHLO x\r\n")
+				if strings.HasPrefix(tt.send, "RCPT") {
+					p.send("MAIL FROM:<s@s>\r\n")
+				}
+				before := len(w.rec.called())
+				p.take()
+				p.send(tt.send + "\r\n")
+				if got := p.codes(); got != tt.want {
+					t.Errorf("%s: %s, want %s", tt.send, got, tt.want)
+				}
+				call := strings.Join(w.rec.called()[before:], "; ")
+				if call != tt.call {
+					t.Errorf("%s: the session got %q, want %q", tt.send, call, tt.call)
+				}
+				p.close()
+				w.shut()
+			})
+		}
 	}
 }

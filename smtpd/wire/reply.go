@@ -150,7 +150,7 @@ func (c *Conn) extensions(r reply) string {
 	if c.tls == nil && c.link.srv.cfg.TLS != nil {
 		list = append(list, "STARTTLS") // RFC 3207 4.2: not again inside TLS
 	}
-	if c.tls != nil && mechanisms != "" { // RFC 3207 4.2: what needs TLS is offered under TLS
+	if mechanisms != "" { // in clear go-smtp hears of none: see session.AuthMechanisms
 		list = append(list, mechanisms)
 	}
 	return reply{code: 250, lines: list}.String()
