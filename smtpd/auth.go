@@ -49,7 +49,7 @@ func (s *session) authDone(rules *policy.Rules, login saslext.Login, err error) 
 	}
 	s.user = &userLogin{Login: login, how: byAuth, rules: rules}
 	if login.Identity != login.Authenticated {
-		s.user.authzid = login.Identity.String()
+		s.user.authzid = login.Identity.ASCIIDomain() // U-labels do not always read back
 	}
 	s.logLogin(login, byAuth)
 	return nil

@@ -9,6 +9,8 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dancemta/daneclient"
+	"dancemta/internal/pattern"
+	"dancemta/smtpd/policy"
 )
 
 func TestAuth(t *testing.T) {
@@ -140,6 +142,22 @@ func TestLoginAndTransaction(t *testing.T) {
 
 	k = w.talk("sub", userPeer("rick")) // another connection, or this one after STARTTLS
 	k.expect("MAIL in a new session", k.mail("rick@partner.test"), "530 5.7.0 ")
+}
+
+// A login as another is asked for again in a form that reads back: with U-labels
+// beside it, 3com is no label by the rules of right-to-left names (RFC 5893 2).
+func TestAuthzidReadsBack(t *testing.T) {
+	w := newWorld(t)
+	o := standardRules()
+	o.Rules = append(o.Rules, policy.Rule{Who: pattern.MustParse("*@3com.xn--9dbq2a.test"), Allow: true, Line: 6})
+	o.Authzid[0].To = pattern.MustParse("*@3com.xn--9dbq2a.test")
+	w.setRules(o)
+	verified(w.verifier, start.Add(time.Minute))
+	k := w.talk("sub", userPeer("robin"))
+	k.expect("AUTH", k.auth("info@3com.xn--9dbq2a.test"), "235")
+	w.setClock(start.Add(time.Hour))
+	verified(w.verifier, start.Add(2*time.Hour))
+	k.expect("MAIL, judged again", k.mail("info@3com.xn--9dbq2a.test"), "250")
 }
 
 // A failed AUTH leaves nothing behind.
