@@ -36,6 +36,7 @@ func TestLife(t *testing.T) {
 		"no name, by cap":    {lab.ZoneOptions{TTL: day, NegativeTTL: day}, "nope", 15 * time.Minute},
 		"no type":            {lab.ZoneOptions{NegativeTTL: 60}, "t", 60 * time.Second},
 		"insecure":           {lab.ZoneOptions{Unsigned: true}, "x", 300 * time.Second},
+		"insecure, short":    {lab.ZoneOptions{Unsigned: true}, "short", 30 * time.Second},
 		"insecure, no name":  {lab.ZoneOptions{Unsigned: true}, "nope", 0},
 		"insecure, no type":  {lab.ZoneOptions{Unsigned: true}, "t", 0},
 		"zero TTL":           {lab.ZoneOptions{}, "zero", 0},
@@ -49,7 +50,7 @@ func TestLife(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.zone("z.test.", c.o, "x 300"+tlsa, "day 86400"+tlsa, "zero 0"+tlsa, "c 200 CNAME x", "*.w"+tlsa, "t TXT text")
+			b.zone("z.test.", c.o, "x 300"+tlsa, "short 30"+tlsa, "day 86400"+tlsa, "zero 0"+tlsa, "c 200 CNAME x", "*.w"+tlsa, "t TXT text")
 			name := c.name + ".z.test"
 			a := b.lookup(name, TypeTLSA)
 			if a.State != Secure && a.State != Insecure {
@@ -102,6 +103,27 @@ func TestDelegationRemoved(t *testing.T) {
 	b.Zone("test.").Remove("z", dns.TypeDS)
 	b.forward(maxLife)
 	check(t, b.lookup("x.z.test", TypeTLSA), Insecure, "z.test. has no DS in test.")
+}
+
+// TestChainBoundsLife: nothing outlives the signatures that it hangs from.
+func TestChainBoundsLife(t *testing.T) {
+	b := newBench(t)
+	b.zone("p.test.", lab.ZoneOptions{Expiration: today.Add(100 * time.Second)})
+	b.zone("z.p.test.", lab.ZoneOptions{}, "x 300"+tlsa)
+	a := b.lookup("x.z.p.test", TypeTLSA)
+	if a.State != Secure || !a.Expires.Equal(today.Add(100*time.Second)) {
+		t.Errorf("%s, for %v", a.State, a.Expires.Sub(today))
+	}
+}
+
+// TestNothingBelow asks for no DS below a name that does not exist. RFC 8020
+func TestNothingBelow(t *testing.T) {
+	b := newBench(t)
+	b.tamper("a.b.c.nope.test.", dns.TypeTLSA, func(m *dns.Msg) *dns.Msg { m.Ns = nil; return m })
+	check(t, b.lookup("a.b.c.nope.test", TypeTLSA), Bogus, "a.b.c.nope.test. TLSA: no records, and no NSEC or NSEC3 signed by test.")
+	if b.count("nope.test", dns.TypeDS) != 1 || b.count("c.nope.test", dns.TypeDS) != 0 {
+		t.Errorf("queries: %+v", b.server.Queries())
+	}
 }
 
 // TestFailuresAreKept asks a bogus zone less and less, for whatever name.

@@ -129,7 +129,7 @@ func TestMaxLookups(t *testing.T) {
 // TestDeadZone has many callers wait for a zone that does not answer, while
 // others are served.
 func TestDeadZone(t *testing.T) {
-	b := newBench(t, hasty)
+	b := newBench(t, func(o *Options) { o.Timeout = 2 * time.Second })
 	b.zone("z.test.", lab.ZoneOptions{}, "x"+tlsa)
 	check(t, b.lookup("x.z.test", TypeTLSA), Secure, "")
 	b.server.Tamper(func(q, m *dns.Msg) *dns.Msg {

@@ -107,7 +107,7 @@ func denyNSEC(apex string, records []nsec, name string, typ uint16) denial {
 // denyWildcardNSEC goes on when the name itself is known not to exist.
 func denyWildcardNSEC(apex string, records []nsec, wildcard string, typ uint16) denial {
 	for _, n := range records {
-		if n.owner == wildcard && !n.types.has(dns.TypeNS) && n.types.lack(wildcard, typ) == noType {
+		if n.owner == wildcard && n.types.lack(wildcard, typ) == noType {
 			return noType
 		}
 		if n.covers(apex, wildcard) {
@@ -125,7 +125,7 @@ func denyWildcardNSEC(apex string, records []nsec, wildcard string, typ uint16) 
 // RFC 4035 5.3.4
 func expandedNSEC(apex string, records []nsec, name, encloser string) bool {
 	for _, n := range records {
-		if n.covers(apex, name) && !below(name, n.next) && n.encloser(name) == encloser {
+		if n.covers(apex, name) && n.encloser(name) == encloser {
 			return true
 		}
 	}

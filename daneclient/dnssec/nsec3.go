@@ -174,7 +174,7 @@ func (s *hashed) denyWildcard(wildcard string, typ uint16) (denial, error) {
 	switch {
 	case err != nil:
 		return notDenied, err
-	case match != nil && !match.types.has(dns.TypeNS) && match.types.lack(wildcard, typ) == noType:
+	case match != nil && match.types.lack(wildcard, typ) == noType:
 		return noType, nil
 	case match != nil:
 		return notDenied, nil

@@ -158,3 +158,35 @@ func TestWeakKey(t *testing.T) {
 	b.Zone("test.").Add(ds.String())
 	check(t, b.lookup("x.z.test", TypeTLSA), Bogus, "x.z.test. TLSA: z.test. DNSKEY: no usable key matches the DS (key #)")
 }
+
+// TestMatchesDS: a tag is a sum of 16 bits, the digest is what counts.
+func TestMatchesDS(t *testing.T) {
+	w := lab.NewWorld(today)
+	z := w.AddZone("z.test.", lab.ZoneOptions{})
+	key := proved(t, z).keys[0]
+	ds := text(t, z.DS(2)[0]).(*dns.DS)
+	if !matchesDS(key, ds) {
+		t.Error("the zone's own DS does not match")
+	}
+	for name, change := range map[string]func(*dns.DS){
+		"tag":       func(d *dns.DS) { d.KeyTag++ },
+		"algorithm": func(d *dns.DS) { d.Algorithm = 14 },
+		"type":      func(d *dns.DS) { d.DigestType = 4 },
+		"digest":    func(d *dns.DS) { d.Digest = "00" + d.Digest[2:] },
+		"length":    func(d *dns.DS) { d.Digest = d.Digest[2:] },
+		"empty":     func(d *dns.DS) { d.Digest = "" },
+	} {
+		other := *ds
+		if change(&other); matchesDS(key, &other) {
+			t.Errorf("another %s matches", name)
+		}
+	}
+}
+
+// TestWildcardDS: a DS is never made from a wildcard.
+func TestWildcardDS(t *testing.T) {
+	b := newBench(t)
+	b.Zone("test.").Add("*.d DS 1 13 2 0011223344556677889900112233445566778899001122334455667788990011")
+	b.tamper("x.any.d.test.", dns.TypeTLSA, func(m *dns.Msg) *dns.Msg { m.Answer, m.Ns = nil, nil; return m })
+	check(t, b.lookup("x.any.d.test", TypeTLSA), Bogus, "x.any.d.test. TLSA: any.d.test. DS: made from a wildcard")
+}

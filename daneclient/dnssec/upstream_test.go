@@ -14,7 +14,7 @@ import (
 
 // hasty makes lookups give up soon, for tests of silence; the machine may be
 // busy, so not too soon.
-func hasty(o *Options) { o.Timeout = 2 * time.Second }
+func hasty(o *Options) { o.Timeout = time.Second }
 
 // silent returns the address of a UDP and TCP port where nobody answers.
 func silent(t *testing.T) string {
