@@ -86,7 +86,7 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time) verdic
 	if len(answer.TLSA) == 0 {
 		return refuse(NoRecord, denial(answer), nil)
 	}
-	if answer.Wildcard && !mayBeWildcard(c) {
+	if answer.Wildcard && !mayBeWildcard(c, answer.Enclosers) {
 		return refuse(WildcardForbidden, "", nil)
 	}
 	records := recordsOf(answer.TLSA)
@@ -127,11 +127,17 @@ func refusalOf(s dnssec.State) (Reason, bool) {
 	return FailedDNS, true
 }
 
-// mayBeWildcard reports whether a claim may rest on records made from a
-// wildcard: only a device's, below *._device (client-auth 3.2), so that
-// *.example.org cannot become a CA of users or of mail servers by accident.
-func mayBeWildcard(c claim) bool {
-	return !c.user && slices.Index(c.owner.Labels(), deviceLabel) > 0
+// mayBeWildcard reports whether a claim may rest on records made from wildcards
+// below these names: only a device's, and only from *._device (client-auth 3.2),
+// so that *.example.org cannot become a CA of users, of mail servers or of
+// devices by accident.
+func mayBeWildcard(c claim, enclosers []dnsname.Name) bool {
+	for _, e := range enclosers {
+		if !slices.Contains(e.Labels(), deviceLabel) {
+			return false
+		}
+	}
+	return !c.user && len(enclosers) > 0 && slices.Index(c.owner.Labels(), deviceLabel) > 0
 }
 
 func isAnchor(r tlsa.Record) bool { return r.Usage == tlsa.UsageDANETA }

@@ -112,7 +112,7 @@ func TestWildcards(t *testing.T) {
 			answer.TLSA = append(answer.TLSA, publish(t, 2, 1, 1, lab.NewCA("other", lab.CAOptions{}).Certificate))
 		}
 		for _, wildcard := range []bool{true, false} {
-			answer.Wildcard = wildcard
+			answer.Wildcard, answer.Enclosers = wildcard, []dnsname.Name{dnsname.MustParse("_device.example.org")}
 			want := test.want
 			if !wildcard {
 				want = 0 // the same records, published under the name itself
@@ -123,6 +123,35 @@ func TestWildcards(t *testing.T) {
 			if reasonOf(t, err) != want {
 				t.Errorf("%s, wildcard %v: %v, want %v", test.name, wildcard, err, want)
 			}
+		}
+	}
+}
+
+// Every wildcard on the way must have been one of devices: that of a whole
+// domain stands there for something else.
+func TestWildcardsOfDevices(t *testing.T) {
+	ca := lab.NewCA("ca", lab.CAOptions{})
+	cred := credential(ca.Issue(lab.LeafOptions{Names: []string{device}}).Chain...)
+	ours, lower := dnsname.MustParse("_device.example.org"), dnsname.MustParse("x._device.example.net")
+	for name, test := range map[string]struct {
+		enclosers []dnsname.Name
+		want      daneclient.Reason
+	}{
+		"of devices":             {[]dnsname.Name{ours}, 0},
+		"of some devices":        {[]dnsname.Name{lower}, 0},
+		"two":                    {[]dnsname.Name{ours, lower}, 0},
+		"of the domain":          {[]dnsname.Name{dnsname.MustParse("example.org")}, daneclient.WildcardForbidden},
+		"one of them of another": {[]dnsname.Name{ours, dnsname.MustParse("example.net")}, daneclient.WildcardForbidden},
+		"of no name":             {[]dnsname.Name{{}}, daneclient.WildcardForbidden},
+		"of what nobody said":    {nil, daneclient.WildcardForbidden},
+	} {
+		answer := secure(publish(t, 2, 0, 1, ca.Certificate))
+		answer.Wildcard, answer.Enclosers = true, test.enclosers
+		dns := &answers{}
+		dns.set(device, answer)
+		_, err := verifier(t, daneclient.Options{Resolver: dns}).Client(t.Context(), cred, anyName)
+		if reasonOf(t, err) != test.want {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
 }

@@ -35,6 +35,8 @@ var fleet = lab.NewCA("fleet CA", lab.CAOptions{})
 func addWildcards(net *lab.Internet) {
 	net.World.AddZone("fleet.test.", lab.ZoneOptions{}).Add("*._device " + lab.TLSA(2, 0, 1, fleet.Certificate))
 	net.World.AddZone("broad.test.", lab.ZoneOptions{}).Add("* " + lab.TLSA(2, 0, 1, fleet.Certificate))
+	net.World.AddZone("led.test.", lab.ZoneOptions{}).Add("*._device CNAME fleet.led.test.", "fleet "+lab.TLSA(2, 0, 1, fleet.Certificate),
+		"x._device CNAME pump7.broad.test.", "*.y._device CNAME pump7.broad.test.")
 }
 
 // devices of a wildcard are clients, and nothing else is.
@@ -44,6 +46,10 @@ func devices(ctx context.Context, t *testing.T, v *daneclient.Verifier) {
 		"pump7._device.fleet.test": 0,
 		"mx.fleet.test":            daneclient.NoRecord,
 		"mx.broad.test":            daneclient.WildcardForbidden,
+		"pump7._device.broad.test": daneclient.WildcardForbidden, // made from *.broad.test
+		"pump7._device.led.test":   0,
+		"x._device.led.test":       daneclient.WildcardForbidden,
+		"x.y._device.led.test":     daneclient.WildcardForbidden,
 	} {
 		_, err := v.Client(ctx, credential(fleet.Issue(lab.LeafOptions{Names: []string{san}}).Chain...), anyName)
 		if reasonOf(t, err) != want {

@@ -78,6 +78,10 @@ type Answer struct {
 	Wildcard bool // some link of the answer (CNAME, DNAME or the records) was made from a wildcard
 	CNAME    bool // there was at least one CNAME on the way
 
+	// Enclosers are what stands to the right of the star of each such wildcard;
+	// the zero Name for what can be no owner name.
+	Enclosers []dnsname.Name
+
 	Final   dnsname.Name // where the CNAMEs led; the name asked for when there were none
 	Expires time.Time    // of this answer: min of TTLs and signature ends, capped
 

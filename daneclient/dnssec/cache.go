@@ -102,7 +102,7 @@ func (c *cache[V]) remove(el *list.Element) {
 
 // sizeOfAnswer is about what an answer takes, in octets.
 func sizeOfAnswer(a Answer) int {
-	n := len(a.Reason) + 64*(len(a.Names)+len(a.MX)) + 32*len(a.Addrs)
+	n := len(a.Reason) + 64*(len(a.Names)+len(a.MX)+len(a.Enclosers)) + 32*len(a.Addrs)
 	for _, t := range a.TLSA {
 		n += 32 + len(t.Data)
 	}

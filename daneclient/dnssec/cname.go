@@ -45,7 +45,9 @@ func (a *Answer) add(found link) {
 		a.State, a.Reason = found.state, found.why
 	}
 	a.NXDomain = found.nxdomain
-	a.Wildcard = a.Wildcard || found.wildcard
+	if found.encloser != "" {
+		a.Wildcard, a.Enclosers = true, append(a.Enclosers, nameOrZero(found.encloser))
+	}
 	a.Expires = earlier(a.Expires, found.expires)
 }
 

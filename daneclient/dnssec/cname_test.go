@@ -67,6 +67,9 @@ func TestCNAME(t *testing.T) {
 			}
 		})
 	}
+	if a := b.lookup("any.w.good.test", TypeTLSA); len(a.Enclosers) != 1 || a.Enclosers[0].String() != "w.good.test" {
+		t.Errorf("made from *.w.good.test, but from wildcards below %v", a.Enclosers)
+	}
 	a := b.lookup("to-bad.good.test", TypeCNAME)
 	check(t, a, Secure, "")
 	if len(a.Names) != 1 || a.Names[0].String() != "bad.good.test" || a.CNAME || a.Final.String() != "to-bad.good.test" {

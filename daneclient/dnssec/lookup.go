@@ -27,7 +27,7 @@ type link struct {
 	why      string // when it is insecure
 	set      *rrset // nil for a denial
 	nxdomain bool
-	wildcard bool
+	encloser string // of the wildcard that the records were made from; "" for none
 	expires  time.Time
 }
 
@@ -110,11 +110,11 @@ func (l *lookup) judgeSigned(ctx context.Context, q question, r *reply, set *rrs
 	}
 	if optOut {
 		found := l.insecureLink(r, set, "made from a wildcard in an opt-out span of "+signer, p.expires)
-		found.wildcard = true
+		found.encloser = p.encloser
 		return found, nil
 	}
 	l.note(Step{Zone: signer, Name: set.owner, Type: typeText(set.typ), State: Secure, Detail: signedBy(at.zone, p)})
-	return link{state: Secure, set: set, wildcard: p.encloser != "", expires: p.expires}, nil
+	return link{state: Secure, set: set, encloser: p.encloser, expires: p.expires}, nil
 }
 
 // judgeDenial proves that there are no records. What the records of the denial
