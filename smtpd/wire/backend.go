@@ -98,6 +98,7 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 func (s *session) Data(r io.Reader) error {
 	var success *smtp.SMTPError
 	err := s.call(errTemporary, func() error {
+		r := &reader{r, s.conn}
 		err := s.inner.Data(r)
 		if r, ok := err.(*smtp.SMTPError); ok && r != nil && r.Code/100 == 2 {
 			success, err = r, nil
@@ -114,6 +115,20 @@ func (s *session) Data(r io.Reader) error {
 		return success
 	}
 	return err
+}
+
+// reader reads a message; its end is none when the wire has aborted the message.
+type reader struct {
+	r    io.Reader
+	conn *Conn
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if err == io.EOF && r.conn.poisoned {
+		err = smtp.ErrDataReset
+	}
+	return n, err
 }
 
 func (s *session) Reset() {

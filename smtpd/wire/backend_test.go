@@ -132,7 +132,7 @@ func TestPanics(t *testing.T) {
 func TestMethodsDoNotOverlap(t *testing.T) {
 	for _, tt := range []struct{ send, want string }{
 		{"RSET\r\n", "data, data ends, reset"},
-		{"EHLO y\r\n", "data, data ends, reset"},
+		{"EHLO y\r\n", "data, data ends, reset, reset"},
 		{"QUIT\r\n", "data, data ends, logout"},
 		{"FOO\n", "data, data ends, logout"},
 		{"BDAT 100 LAST\r\n" + strings.Repeat("x", 100), "data, data ends, reset"}, // over the size limit

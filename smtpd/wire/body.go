@@ -75,6 +75,10 @@ func (c *Conn) readBody() {
 	}
 	b := &c.body
 	b.open = !done
+	if b.refusal == "" && c.maxBytes > 0 && c.given+int64(len(octets)) > c.maxBytes {
+		b.refusal = tooLarge // as soon as it is known, RFC 1870 6.3
+		c.abort()
+	}
 	size := "BDAT " + strconv.Itoa(len(octets))
 	switch {
 	case b.refusal != "":
@@ -85,10 +89,14 @@ func (c *Conn) readBody() {
 		c.hand(last, size+" LAST", octets)
 	case done && len(octets) == 0: // BDAT 0: go-smtp would begin a message that nobody waits for
 		c.say("250 2.0.0 Chunk received")
-	case done:
-		c.hand(chunk, size, octets)
 	default:
-		c.hand(more, size, octets)
+		c.running = true
+		c.given += int64(len(octets))
+		a := more
+		if done {
+			a = chunk
+		}
+		c.hand(a, size, octets)
 	}
 }
 

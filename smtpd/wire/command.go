@@ -32,6 +32,7 @@ const (
 	tlsFirst    = "530 5.7.0 Must issue a STARTTLS command first"
 	badSequence = "503 5.5.1 Bad sequence of commands"
 	noRcpt      = "554 5.5.1 No valid recipients"
+	tooLarge    = "552 5.3.4 Message too large"
 	noArgument  = "501 5.5.4 No argument allowed"
 )
 
@@ -92,6 +93,11 @@ func (c *Conn) greetCommand(a awaited, name string) {
 	if a == helo {
 		verb = "HELO "
 	}
+	if c.running {
+		c.abort()
+		c.then, c.thenAwaits = verb+name, a
+		return
+	}
 	c.hand(a, verb+name, nil)
 }
 
@@ -111,10 +117,11 @@ func (c *Conn) rsetCommand(arg string) {
 	switch {
 	case arg != "":
 		c.say(noArgument)
-	case c.mail:
-		c.hand(rset, "RSET", nil)
+	case c.mail: // else there is nothing that a session could forget
+		c.abort()
+		fallthrough
 	default:
-		c.say("250 2.0.0 OK") // nothing that a session could forget
+		c.say("250 2.0.0 OK")
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 	more  // a piece of a body, with others behind it; the peer does not know of it
 	chunk // the last piece of a chunk of the peer
 	last  // the last piece of a message
-	rset
+	abort // the end of a message that the peer has given up, or must give up
 	auth
 )
 
@@ -49,18 +49,24 @@ type Conn struct {
 	said   []byte  // what go-smtp has written since its last Read
 	awaits awaited // what that will answer
 
-	greet     bool // this phase begins with a greeting
-	hello     awaited
-	mail      bool // a transaction is open
-	rcpts     int  // accepted recipients
-	chunked   bool // the transaction has had a BDAT
-	authed    bool
-	exchange  bool   // the next line belongs to SASL
-	override  string // replaces go-smtp's reply to a cancelled exchange
-	body      body
-	text      scanner
-	errors    int // replies 5xx
-	authFails int // replies 535
+	greet      bool // this phase begins with a greeting
+	hello      awaited
+	mail       bool   // a transaction is open
+	rcpts      int    // accepted recipients
+	chunked    bool   // the transaction has had a BDAT
+	running    bool   // a session's Data is waiting for more
+	given      int64  // octets of the message that go-smtp has got
+	maxBytes   int64  // of a message; 0: no limit
+	poisoned   bool   // what Data reads as the end of the message is none
+	then       string // EHLO or HELO to hand on after an abort
+	thenAwaits awaited
+	authed     bool
+	exchange   bool   // the next line belongs to SASL
+	override   string // replaces go-smtp's reply to a cancelled exchange
+	body       body
+	text       scanner
+	errors     int // replies 5xx
+	authFails  int // replies 535
 
 	end     error // what Read returns from now on
 	linger  bool  // there may be unread input: see link.linger
@@ -131,7 +137,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 func (c *Conn) step() {
 	c.settle()
 	switch {
-	case c.end != nil:
+	case c.end != nil || c.line != "":
 	case c.body.open:
 		c.readBody()
 	case c.exchange:
@@ -221,9 +227,8 @@ func (c *Conn) settle() {
 		c.say(r.String())
 	case auth:
 		c.authReply(r)
-	case rset:
-		c.endTransaction()
-		c.say(r.String())
+	case abort:
+		c.aborted(r)
 	default:
 		c.bodyReply(a, r)
 	}
@@ -260,8 +265,32 @@ func (c *Conn) greeted(a awaited, r reply) {
 }
 
 func (c *Conn) endTransaction() {
-	c.mail, c.rcpts, c.chunked = false, 0, false
+	c.mail, c.rcpts, c.chunked, c.running, c.given = false, 0, false, false, 0
 	c.text.reset()
+}
+
+// abort ends the transaction in go-smtp. A message that has begun is ended by an
+// empty last chunk, and session.Data is told that this is no end. RSET would do
+// for the peer, but go-smtp then leaves Data's goroutine behind, whose result may
+// become that of the next message.
+func (c *Conn) abort() {
+	command := "RSET"
+	if c.running {
+		c.poisoned, command = true, "BDAT 0 LAST"
+	}
+	c.endTransaction()
+	c.hand(abort, command, nil)
+}
+
+func (c *Conn) aborted(r reply) {
+	c.poisoned = false
+	if r.code == 421 {
+		c.say(r.String())
+	}
+	if c.then != "" {
+		c.hand(c.thenAwaits, c.then, nil)
+		c.then = ""
+	}
 }
 
 // say answers the peer with a whole reply: code, enhanced code, text; lines of a

@@ -70,6 +70,7 @@ func (k *link) secure(greet bool) {
 func (k *link) serve(c *Conn) {
 	s := k.srv.cfg.SMTP(c)
 	s.Backend = &backend{inner: s.Backend, conn: c}
+	c.maxBytes = s.MaxMessageBytes
 	s.Domain, s.LMTP = k.srv.cfg.Hostname, false
 	s.TLSConfig, s.AllowInsecureAuth = nil, true // TLS is the wire's; it also decides where AUTH is offered
 	s.MaxLineLength, s.ReadTimeout, s.WriteTimeout = 0, 0, 0

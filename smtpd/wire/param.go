@@ -85,7 +85,7 @@ func sizeParam(s string) (value, refusal string) {
 	}
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {
-		return "", "552 5.3.4 Message too large"
+		return "", tooLarge
 	}
 	return strconv.FormatUint(n, 10), ""
 }
