@@ -286,12 +286,6 @@ func userPeer(uid string) fakePeer {
 	return certPeer(lab.SelfSigned(lab.LeafOptions{Names: []string{"partner.test"}, UIDs: []string{uid}}).Leaf())
 }
 
-// fakeGreeter is go-smtp's side.
-type fakeGreeter struct{ server smtp.Server }
-
-func (g *fakeGreeter) Hostname() string     { return "peer.test" }
-func (g *fakeGreeter) Server() *smtp.Server { return &g.server }
-
 // talk is a session of a listener, driven as go-smtp drives it.
 type talk struct {
 	*session
@@ -300,7 +294,7 @@ type talk struct {
 
 func (w *world) talk(listener string, p peer) *talk {
 	w.t.Helper()
-	s := newSession(w.fronts[listener], p, &fakeGreeter{})
+	s := newSession(w.fronts[listener], p, func() string { return "peer.test" })
 	w.t.Cleanup(func() { s.Logout() })
 	return &talk{s, w.t}
 }

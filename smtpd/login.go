@@ -190,10 +190,7 @@ func (s *session) userAtMail() (*userLogin, error) {
 		return nil, err
 	}
 	s.logRefused(err, "")
-	if s.user != nil {
-		s.user.rules = nil // lost, for now: the next MAIL asks again
-	}
-	return nil, nil
+	return nil, nil // s.user stays, as a claim that the next MAIL asks for again
 }
 
 // logRefused writes a refused login down, but for a certificate that is no

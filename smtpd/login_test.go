@@ -198,9 +198,11 @@ func TestImplicitLogin(t *testing.T) {
 // On a relay listener that a rule opens to users, EXTERNAL is offered, and an
 // implicit login is asked for only where a recipient needs it.
 func TestUsersOnARelayListener(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Listeners = []Listener{{Name: "mx", ImplicitLogin: true}} })
+	w := newWorld(t, func(o *Options) {
+		o.Listeners = []Listener{{Name: "mx", ImplicitLogin: true}, {Name: "auth"}, {Name: "none", ImplicitLogin: true}}
+	})
 	o := standardRules()
-	o.Rules[2].Listeners = []string{"mx"}
+	o.Rules[2].Listeners = []string{"mx", "auth"}
 	w.setRules(o)
 	verified(w.verifier, start.Add(time.Hour))
 	k := w.talk("mx", userPeer("rick"))
@@ -216,13 +218,39 @@ func TestUsersOnARelayListener(t *testing.T) {
 	k.Reset()
 	k.mail("eve@partner.test")
 	k.expect("not his sender", k.rcpt("a@remote.test"), "553 5.7.1 ")
+	k.expect("AUTH in a transaction", k.auth(""), "503 5.5.1 No AUTH within ")
 	k.Reset()
 	k.expect("AUTH", k.auth(""), "235")
 	k.expect("not his sender, at MAIL", k.mail("eve@partner.test"), "553 5.7.1 ")
+
+	for _, listener := range []string{"auth", "none"} { // no implicit login; no rule names it
+		k = w.talk(listener, userPeer("rick"))
+		k.mail("rick@partner.test")
+		k.expect(listener, k.rcpt("a@remote.test"), "550 5.7.1 ")
+	}
 	refused(w.verifier, daneclient.FailedDNS)
 	k = w.talk("mx", userPeer("rick"))
 	k.mail("rick@partner.test")
 	k.expect("DNS", k.rcpt("a@remote.test"), "451 4.7.5 ")
+}
+
+// A certificate that might be a client's, too, does not change who logged in.
+func TestUserStaysUser(t *testing.T) {
+	w := newWorld(t)
+	o := standardRules()
+	o.Rules[2].Listeners = []string{"mx"}
+	o.Rules = append(o.Rules, policy.Rule{Who: pattern.MustParse("any"), Allow: true, From: addresses("any")})
+	w.setRules(o)
+	verified(w.verifier, start.Add(time.Hour))
+	k := w.talk("mx", userPeer("rick"))
+	k.expect("AUTH", k.auth(""), "235")
+	k.mail("rick@partner.test")
+	k.rcpt("info@example.test")
+	<-k.check.done
+	k.data("x\r\n")
+	if m := w.queue.messages()[0]; m.Identity != "rick@partner.test" || strings.Contains(m.body, "client dane") {
+		t.Errorf("identity %q\n%s", m.Identity, m.body)
+	}
 }
 
 // A client on a submission listener needs a rule that names the listener.

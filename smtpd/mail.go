@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
@@ -54,7 +55,6 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 		r.sender = sender.String()
 		if s.identify(tx, &r) {
 			s.tx = tx
-			s.smtp.Server().MaxMessageBytes = 0 // Data bounds the message, so that the refusal is ours
 			return nil
 		}
 	}
@@ -230,8 +230,8 @@ func (s *session) Data(body io.Reader) (err error) {
 	if err := s.opts.Queue.Accept(s.ctx, env, io.MultiReader(strings.NewReader(header), in)); err != nil {
 		r.sender, r.identity, r.queueID = env.Sender.String(), tx.identity, string(env.ID)
 		r.answer, r.detail = storeAnswer(err), err.Error()
-		if in.fault != nil {
-			r.reason = "aborted" // the peer went away or took it back
+		if in.fault != nil { // the peer gave it up, or the wire did and has told the peer why
+			r.reason, r.detail = "aborted", fmt.Sprintf("after %d octets: %v", in.size, in.fault)
 		}
 		return s.refuse(r)
 	}
@@ -248,7 +248,7 @@ func (s *session) envelope(tx *transaction) queue.Envelope {
 		Identity:   tx.identity,
 		Session:    s.log.ID,
 		EightBit:   tx.eightBit,
-		Helo:       cleanHelo(s.smtp.Hostname()),
+		Helo:       cleanHelo(s.helo()),
 		Peer:       s.remote.String(),
 		Arrived:    s.opts.Now(),
 	}
@@ -256,7 +256,7 @@ func (s *session) envelope(tx *transaction) queue.Envelope {
 
 func (s *session) trace(tx *transaction, env queue.Envelope) trace {
 	return trace{
-		helo:     s.smtp.Hostname(),
+		helo:     s.helo(),
 		peer:     s.remote,
 		client:   tx.subject.Client,
 		hostname: s.opts.Hostname,

@@ -198,7 +198,7 @@ func (f *front) tlsConfig() *tls.Config {
 // session counts recipients itself, so that the refusal is logged like others.
 func (f *front) smtpServer(c *wire.Conn) *smtp.Server {
 	s := smtp.NewServer(smtp.BackendFunc(func(sc *smtp.Conn) (smtp.Session, error) {
-		return newSession(f, c, sc), nil
+		return newSession(f, c, sc.Hostname), nil
 	}))
 	s.MaxMessageBytes = f.opts.MaxMessageBytes
 	return s

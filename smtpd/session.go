@@ -26,12 +26,6 @@ type peer interface {
 	LocalAddr() net.Addr
 }
 
-// greeter is what a session knows of go-smtp's side; *smtp.Conn is one.
-type greeter interface {
-	Hostname() string // as the peer calls itself
-	Server() *smtp.Server
-}
-
 // session is what go-smtp talks to from the first EHLO of a TLS phase to its
 // end. The wire sees to it that its methods never overlap. RSET and a further
 // EHLO end the transaction and keep the login (RFC 4954 4); STARTTLS makes a new
@@ -39,7 +33,7 @@ type greeter interface {
 type session struct {
 	*front
 	conn   peer
-	smtp   greeter
+	helo   func() string // what the peer called itself last
 	log    maillog.Session
 	remote netip.Addr
 	local  netip.Addr
@@ -60,8 +54,8 @@ type session struct {
 
 var _ smtp.Session = (*session)(nil)
 
-func newSession(f *front, p peer, g greeter) *session {
-	s := &session{front: f, conn: p, smtp: g, remote: addrOf(p.RemoteAddr()), local: addrOf(p.LocalAddr())}
+func newSession(f *front, p peer, helo func() string) *session {
+	s := &session{front: f, conn: p, helo: helo, remote: addrOf(p.RemoteAddr()), local: addrOf(p.LocalAddr())}
 	s.log = maillog.Session{ID: p.Session(), Listener: f.Name, Peer: p.RemoteAddr().String()}
 	s.ctx, s.cancel = context.WithCancel(p.Context())
 	if s.state, s.secure = p.TLS(); s.secure {
@@ -85,10 +79,7 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // Reset ends the transaction (RFC 5321 4.1.1.5). The login stays.
-func (s *session) Reset() {
-	s.tx = nil
-	s.smtp.Server().MaxMessageBytes = s.opts.MaxMessageBytes // the next EHLO announces it
-}
+func (s *session) Reset() { s.tx = nil }
 
 // Logout ends the session: its look-ups are cancelled and waited for.
 func (s *session) Logout() error {

@@ -111,24 +111,35 @@ func TestTroubleOfDNSIsTemporary(t *testing.T) {
 	}
 }
 
-// Ordinary mail neither waits for DNS nor breaks with it.
+// Ordinary mail neither waits for DNS nor breaks with it; the session's end does
+// wait for the goroutine that asks.
 func TestInboundMailDoesNotWait(t *testing.T) {
-	w := newWorld(t)
-	asked := make(chan struct{})
-	w.verifier.client = func(ctx context.Context, _ dnsname.Name) (daneclient.Client, error) {
-		close(asked)
-		<-ctx.Done() // never answers
-		return daneclient.Client{}, ctx.Err()
-	}
-	k := w.talk("mx", clientPeer(device))
-	<-asked
-	k.expect("MAIL", k.mail("a@partner.test"), "250")
-	k.expect("RCPT", k.rcpt("info@example.test"), "250")
-	k.expect("DATA", k.data("x\r\n"), "250 2.6.0 ")
-	k.Logout() // cancels the look-up and waits for it
-	if strings.Contains(w.log.String(), "not authenticated") {
-		t.Error("a verdict that the session's end cut off is in the log")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ended := false
+		w.verifier.client = func(ctx context.Context, _ dnsname.Name) (daneclient.Client, error) {
+			<-ctx.Done() // never answers
+			<-time.After(time.Second)
+			ended = true
+			return daneclient.Client{}, ctx.Err()
+		}
+		begin := time.Now()
+		k := w.talk("mx", clientPeer(device))
+		synctest.Wait()
+		k.expect("MAIL", k.mail("a@partner.test"), "250")
+		k.expect("RCPT", k.rcpt("info@example.test"), "250")
+		k.expect("DATA", k.data("x\r\n"), "250 2.6.0 ")
+		if waited := time.Since(begin); waited > 0 {
+			t.Errorf("waited %v", waited)
+		}
+		k.Logout() // cancels the look-up
+		if !ended || time.Since(begin) != time.Second {
+			t.Errorf("the look-up has ended: %v, after %v", ended, time.Since(begin))
+		}
+		if strings.Contains(w.log.String(), "not authenticated") {
+			t.Error("a verdict that the session's end cut off is in the log")
+		}
+	})
 }
 
 // A verifier that has forgotten its own bound does not hold a session for ever.

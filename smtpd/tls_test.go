@@ -85,6 +85,10 @@ func TestTLSOfListeners(t *testing.T) {
 		}
 	}
 
+	d := open(t, addrs["strict"]) // in clear there is nothing but the way to TLS
+	d.expect("EHLO peer.test", "250")
+	d.expect("MAIL FROM:<>", "530 5.7.0 ")
+
 	cached := clientTLS(cert)
 	cached.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	cached.ServerName = "mx.example.test"
