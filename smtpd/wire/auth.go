@@ -15,7 +15,7 @@ const (
 func (c *Conn) authCommand(arg string) {
 	words := strings.Split(arg, " ")
 	switch {
-	case c.hello != ehlo || c.mail || c.authed:
+	case c.hello != ehlo || c.tx.open || c.authed:
 		c.say(badSequence)
 	case c.tls == nil:
 		c.say("504 5.5.4 AUTH needs TLS") // nothing is offered in clear

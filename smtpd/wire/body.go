@@ -26,9 +26,9 @@ func (c *Conn) dataCommand(arg string) {
 	switch {
 	case arg != "":
 		c.say(noArgument)
-	case !c.mail || c.chunked: // RFC 3030 2: DATA and BDAT do not mix
+	case !c.tx.open || c.tx.chunked: // RFC 3030 2: DATA and BDAT do not mix
 		c.say(badSequence)
-	case c.rcpts == 0:
+	case c.tx.rcpts == 0:
 		c.say(noRcpt)
 	default:
 		c.say("354 End data with <CR><LF>.<CR><LF>")
@@ -57,12 +57,12 @@ func (c *Conn) bdatCommand(arg string) {
 	switch {
 	case c.mustSecure():
 		c.body.refusal = tlsFirst
-	case !c.mail:
+	case !c.tx.open:
 		c.body.refusal = badSequence
-	case c.rcpts == 0:
+	case c.tx.rcpts == 0:
 		c.body.refusal = noRcpt
 	default:
-		c.chunked = true
+		c.tx.chunked = true
 	}
 }
 
@@ -75,7 +75,7 @@ func (c *Conn) readBody() {
 	}
 	b := &c.body
 	b.open = !done
-	if b.refusal == "" && c.maxBytes > 0 && c.given+int64(len(octets)) > c.maxBytes {
+	if b.refusal == "" && c.maxBytes > 0 && c.tx.given+int64(len(octets)) > c.maxBytes {
 		b.refusal = tooLarge // as soon as it is known, RFC 1870 6.3
 		c.abort()
 	}
@@ -90,8 +90,8 @@ func (c *Conn) readBody() {
 	case done && len(octets) == 0: // BDAT 0: go-smtp would begin a message that nobody waits for
 		c.say("250 2.0.0 Chunk received")
 	default:
-		c.running = true
-		c.given += int64(len(octets))
+		c.tx.running = true
+		c.tx.given += int64(len(octets))
 		a := more
 		if done {
 			a = chunk

@@ -41,7 +41,7 @@ var beforeTLS = map[string]bool{"NOOP": true, "EHLO": true, "HELO": true, "START
 
 // readCommand takes one command from the peer and does it.
 func (c *Conn) readCommand() {
-	if !c.mail && c.link.srv.isDraining() {
+	if !c.tx.open && c.link.srv.isDraining() {
 		c.drained()
 		return
 	}
@@ -93,7 +93,7 @@ func (c *Conn) greetCommand(a awaited, name string) {
 	if a == helo {
 		verb = "HELO "
 	}
-	if c.running {
+	if c.tx.running {
 		c.abort()
 		c.then, c.thenAwaits = verb+name, a
 		return
@@ -117,7 +117,7 @@ func (c *Conn) rsetCommand(arg string) {
 	switch {
 	case arg != "":
 		c.say(noArgument)
-	case c.mail: // else there is nothing that a session could forget
+	case c.tx.open: // else there is nothing that a session could forget
 		c.abort()
 		fallthrough
 	default:

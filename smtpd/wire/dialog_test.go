@@ -179,7 +179,13 @@ func TestEHLO(t *testing.T) {
 		if got, want := p.take(), strings.Replace(clear, "STARTTLS", "AUTH EXTERNAL", 1); got != want {
 			t.Errorf("inside TLS %q", got)
 		}
+		if !w.rec.lastConn.Extended() {
+			t.Error("EHLO is not extended")
+		}
 		p.send("HELO x\r\n")
+		if w.rec.lastConn.Extended() {
+			t.Error("HELO is extended")
+		}
 		if got := p.take(); got != "250 mx.example.test\r\n" {
 			t.Errorf("HELO %q", got)
 		}

@@ -125,7 +125,7 @@ func (c *Conn) readLine(limit int, tooLong string) (string, bool) {
 		if deadline.IsZero() {
 			deadline = c.link.by(c.link.srv.cfg.Limits.Idle)
 		}
-		if err := c.wait(deadline, !c.mail); err != nil {
+		if err := c.wait(deadline, !c.tx.open); err != nil {
 			c.lineFailed(err)
 			return "", false
 		}

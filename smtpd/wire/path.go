@@ -21,7 +21,7 @@ var (
 // mailCommand hands MAIL on in one form: address without route, quoted only
 // where it must be, parameters in one order.
 func (c *Conn) mailCommand(arg string) {
-	if c.hello == nothing || c.mail { // RFC 5321 4.1.4: MAIL in a transaction is out of order
+	if c.hello == nothing || c.tx.open { // RFC 5321 4.1.4: MAIL in a transaction is out of order
 		c.say(badSequence)
 		return
 	}
@@ -49,7 +49,7 @@ func (c *Conn) mailCommand(arg string) {
 
 // rcptCommand hands RCPT on in one form.
 func (c *Conn) rcptCommand(arg string) {
-	if !c.mail || c.chunked {
+	if !c.tx.open || c.tx.chunked {
 		c.say(badSequence)
 		return
 	}

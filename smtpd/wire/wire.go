@@ -14,7 +14,8 @@
 // NUL, an over-long line, a malformed BDAT. The wire never looks for a place to
 // go on, since that place is what request smuggling is made of.
 //
-// Start at Server (server.go), then Conn.Read (conn.go), command.go and body.go.
+// Start at Server (server.go), then Conn.Read (conn.go), dialog.go, command.go and
+// body.go; backend.go stands on the other side, between go-smtp and the sessions.
 package wire
 
 import (
