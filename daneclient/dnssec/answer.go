@@ -82,8 +82,8 @@ type Answer struct {
 	// the zero Name for what can be no owner name.
 	Enclosers []dnsname.Name
 
-	Final   dnsname.Name // where the CNAMEs led; the name asked for when there were none
-	Expires time.Time    // of this answer: min of TTLs and signature ends, capped
+	Final   dnsname.Name // where the CNAMEs led, the zero Name for what can be no owner name; without CNAMEs the name asked for
+	Expires time.Time    // of this answer: min of TTLs and signature ends, capped; of bogus and failed: not asked again before
 
 	TLSA  []TLSA
 	MX    []MX

@@ -3,6 +3,7 @@ package dnssec
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -246,11 +247,11 @@ func TestForgedReplies(t *testing.T) {
 			if at == "" {
 				at, typ = c.asked, tlsaType
 			}
-			forged := 0
-			f.tamper(at, typ, func(m *dns.Msg) *dns.Msg { forged++; return c.forge(m) })
+			var forged atomic.Int32
+			f.tamper(at, typ, func(m *dns.Msg) *dns.Msg { forged.Add(1); return c.forge(m) })
 			a := f.lookup(strings.TrimSuffix(c.asked, "."), TypeTLSA)
 			check(t, a, c.state, c.reason)
-			if forged == 0 {
+			if forged.Load() == 0 {
 				t.Error("the forgery was not asked for")
 			}
 			if a.State == Secure && (len(a.TLSA) != 1 || a.TLSA[0].Data[0] != 0) {
