@@ -28,15 +28,15 @@ type claim struct {
 // judge proves a claim or returns an *Error. The plan: the cache; then, once
 // for all who ask the same, the gates, the lookup, and the match.
 func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict, error) {
-	k := keyOf(c, cred.Chain)
-	if got, ok := v.cache.get(k, v.opts.Now()); ok {
+	mem, k := v.mem.Load(), keyOf(c, cred.Chain)
+	if got, ok := mem.cache.get(k, v.opts.Now()); ok {
 		return got.result()
 	}
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, v.opts.Timeout)
 	defer cancel()
-	got, err := v.flights.do(ctx, k, func() (verdict, bool) {
-		if got, ok := v.cache.get(k, v.opts.Now()); ok { // of the flight before
+	got, err := mem.flights.do(ctx, k, func() (verdict, bool) {
+		if got, ok := mem.cache.get(k, v.opts.Now()); ok { // of the flight before
 			return got, true
 		}
 		got := v.find(ctx, c, cred)
@@ -44,7 +44,7 @@ func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict
 		// lookups, says nothing to the others.
 		own := got.refusal != nil && (got.refusal.Reason == Overloaded ||
 			got.refusal.Reason == FailedDNS && caller.Err() != nil)
-		v.cache.put(k, got, v.opts.Now())
+		mem.cache.put(k, got, v.opts.Now())
 		return got, !own
 	})
 	if err != nil {

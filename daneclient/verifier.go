@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"dancemta/daneclient/dnssec"
@@ -98,8 +99,14 @@ func orDefault(n, def int) int {
 
 // Verifier judges credentials. It is safe for concurrent use.
 type Verifier struct {
-	opts    Options
-	gates   gates
+	opts  Options
+	gates gates
+	mem   atomic.Pointer[memory]
+}
+
+// memory is what hangs from one set of trust anchors. It is dropped whole, so
+// that nothing is left, not even by a lookup still under way.
+type memory struct {
 	flights flights
 	cache   cache
 }
@@ -110,12 +117,15 @@ func New(o Options) (*Verifier, error) {
 		return nil, errors.New("daneclient: no resolver")
 	}
 	o = o.withDefaults()
-	return &Verifier{
-		opts:    o,
-		gates:   newGates(o),
-		flights: flights{running: map[key]*flight{}},
-		cache:   newCache(o.CacheSize),
-	}, nil
+	v := &Verifier{opts: o, gates: newGates(o)}
+	v.Forget()
+	return v, nil
+}
+
+// Forget drops all verdicts: what was proved under trust anchors that are
+// replaced proves nobody any more.
+func (v *Verifier) Forget() {
+	v.mem.Store(&memory{flights: flights{running: map[key]*flight{}}, cache: newCache(v.opts.CacheSize)})
 }
 
 // Client names the peer behind cred, or returns an *Error. The steps: the
