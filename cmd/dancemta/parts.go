@@ -35,6 +35,7 @@ type parts struct {
 	live     atomic.Pointer[live]
 	cert     *servercert.Store // nil without TLS
 	resolver *dnssec.Resolver
+	verifier *daneclient.Verifier
 	store    *boltstore.Store
 	queue    *queue.Queue
 	smtp     *smtpd.Server
@@ -81,14 +82,14 @@ func (p *parts) assemble() error {
 	if p.queue, err = queue.New(p.queueOptions(deliverer)); err != nil {
 		return err
 	}
-	verifier, err := daneclient.New(daneclient.Options{
+	p.verifier, err = daneclient.New(daneclient.Options{
 		Resolver: p.resolver, Logger: p.log, MaxLookups: p.cfg.Limits.Lookups,
 		PerPeer: p.cfg.Limits.LookupsPerPeer, PerZone: p.cfg.Limits.LookupsPerZone,
 	})
 	if err != nil {
 		return err
 	}
-	if p.smtp, err = smtpd.New(p.smtpOptions(verifier)); err != nil {
+	if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
 		return err
 	}
 	serveQueue(p.admin, p.store)

@@ -32,8 +32,9 @@ func (p *parts) reload() {
 			return
 		}
 	}
-	p.live.Store(l)
 	p.resolver.SetAnchors(anchors)
+	p.verifier.Forget()
+	p.live.Store(l) // last: new rules make sessions ask for their identity again
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
 }
 
