@@ -228,6 +228,12 @@ func TestUsersOnARelayListener(t *testing.T) {
 		k.mail("rick@partner.test")
 		k.expect(listener, k.rcpt("a@remote.test"), "550 5.7.1 ")
 	}
+	w.setRules(standardRules()) // a rule that names no listener opens none to users
+	k = w.talk("none", userPeer("rick"))
+	k.mail("rick@partner.test")
+	k.expect("no listener named", k.rcpt("a@remote.test"), "550 5.7.1 ")
+	w.setRules(o)
+
 	refused(w.verifier, daneclient.FailedDNS)
 	k = w.talk("mx", userPeer("rick"))
 	k.mail("rick@partner.test")

@@ -80,7 +80,7 @@ type Options struct {
 	Queue      Queue
 	Verifier   Verifier
 	// Rules is asked anew at each decision, so that a reload takes effect within
-	// open sessions. It must not return nil.
+	// open sessions. It returns the same value until then; nil refuses everything.
 	Rules func() *policy.Rules
 	// Certificate is the server's own; nil: no TLS, and so no identities.
 	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)

@@ -42,6 +42,20 @@ func TestClientRelaysByRule(t *testing.T) {
 	}
 }
 
+// Mail that needs no identity still tells of the client, if it is proved by then.
+func TestTraceOfAClientThatNobodyAskedFor(t *testing.T) {
+	w := newWorld(t)
+	verified(w.verifier, start.Add(time.Hour))
+	k := w.talk("mx", clientPeer(device))
+	<-k.check.done
+	k.mail("someone@else.test")
+	k.rcpt("info@example.test")
+	k.expect("DATA", k.data("x\r\n"), "250 ")
+	if m := w.queue.messages()[0]; m.Identity != device || !strings.Contains(m.body, "(client dane "+device+")") {
+		t.Errorf("identity %q\n%s", m.Identity, m.body)
+	}
+}
+
 // Whoever is not proved reads the same words, whatever the cause.
 func TestOneRefusalBeforeAnIdentity(t *testing.T) {
 	const proved = "proved, but the rule is gone"
