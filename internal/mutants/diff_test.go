@@ -66,19 +66,3 @@ func TestReadRefuses(t *testing.T) {
 		}
 	}
 }
-
-func TestFailure(t *testing.T) {
-	if by, err := failure("ok\n    --- FAIL: TestA/b (0.0s)\n"); err != nil || by != "TestA/b" {
-		t.Errorf("%q, %v", by, err)
-	}
-	for _, text := range []string{
-		"x.go:1: undefined: y\nFAIL\ta [build failed]\n",
-		"--- FAIL: TestA (0.0s)\nFAIL\ta\nFAIL\tb [build failed]\n",
-		"FAIL\ta [setup failed]\n",
-		"killed\n",
-	} {
-		if by, err := failure(text); err == nil {
-			t.Errorf("%q counted as noticed by %s", text, by)
-		}
-	}
-}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// testTimeout: a mutant may turn a limit into an endless loop; then the tests
+// have noticed, but should not take all day to say so.
+const testTimeout = "60s"
+
+// result is what became of one mutant.
+type result struct {
+	by   string // the test that noticed
+	err  error
+	took time.Duration
+}
+
+// runAll prints a line per mutant, in their order, and the count at the end.
+func runAll(mutants []*mutant) error {
+	begin := time.Now()
+	results := judge(mutants)
+	noticed := 0
+	for i, m := range mutants {
+		r := results[i]
+		if r.err != nil {
+			fmt.Printf("FAIL %-34s %5.1fs  %v\n", m.name, r.took.Seconds(), r.err)
+			continue
+		}
+		noticed++
+		fmt.Printf("ok   %-34s %5.1fs  noticed by %s\n", m.name, r.took.Seconds(), r.by)
+	}
+	failed := len(mutants) - noticed
+	fmt.Printf("%.0f s in all\n%d passed, %d failed\n", time.Since(begin).Seconds(), noticed, failed)
+	if failed > 0 || noticed == 0 {
+		return fmt.Errorf("%d of %d mutants were not noticed", failed, len(mutants))
+	}
+	return nil
+}
+
+// judge runs the tests with each mutant; where they fail without, that is the result.
+func judge(mutants []*mutant) []result {
+	broken := baseline(mutants)
+	results := make([]result, len(mutants))
+	parallel(len(mutants), func(i int) {
+		start, err := time.Now(), broken[mutants[i].tests()]
+		by := ""
+		if err == nil {
+			by, err = mutants[i].test()
+		}
+		results[i] = result{by, err, time.Since(start)}
+	})
+	return results
+}
+
+// parallel calls f for 0 to n-1 and waits. As many run at once as there are
+// processors: a test mostly links and waits.
+func parallel(n int, f func(int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, runtime.NumCPU())
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// tests names the packages whose tests must notice.
+func (m *mutant) tests() string { return strings.Join(m.packages, " ") }
+
+// baseline runs the tests as they are, all of one set of packages at once: one
+// that fails anyway would notice everything. It returns the errors by tests().
+func baseline(mutants []*mutant) map[string]error {
+	runs := map[string][]string{}
+	for _, m := range mutants {
+		runs[m.tests()] = append(runs[m.tests()], m.run)
+	}
+	sets := make([]string, 0, len(runs))
+	for set := range runs {
+		sets = append(sets, set)
+	}
+	errs := make([]error, len(sets))
+	parallel(len(sets), func(i int) {
+		text, err := goTest(strings.Fields(sets[i]), anyOf(runs[sets[i]]))
+		if err != nil {
+			errs[i] = fmt.Errorf("the tests fail without any mutant:\n%s", text)
+		}
+	})
+	broken := map[string]error{}
+	for i, set := range sets {
+		broken[set] = errs[i]
+	}
+	return broken
+}
+
+// anyOf joins expressions for go test -run; one that is empty means all tests.
+func anyOf(runs []string) string {
+	slices.Sort(runs)
+	runs = slices.Compact(runs)
+	if runs[0] == "" {
+		return ""
+	}
+	return strings.Join(runs, "|")
+}
+
+// test returns the name of a test that failed with the mutant.
+func (m *mutant) test() (by string, err error) {
+	overlay, err := m.overlay()
+	if err != nil {
+		return "", err
+	}
+	text, err := goTest(m.packages, m.run, "-overlay", overlay, "-failfast")
+	switch {
+	case err == nil && strings.Contains(text, "[no tests to run]"):
+		return "", fmt.Errorf("there is no test %s", m.run)
+	case err == nil:
+		return "", fmt.Errorf("the tests pass without it: %s", m.what)
+	}
+	return failure(text)
+}
+
+func goTest(packages []string, run string, flags ...string) (text string, err error) {
+	args := append([]string{"test", "-timeout", testTimeout, "-vet=off", "-run", run}, flags...)
+	test := exec.Command("go", append(args, packages...)...)
+	test.Env = append(os.Environ(), "DANCEMTA_E2E=") // real servers take long, and judge the whole
+	out, err := test.CombinedOutput()
+	return string(out), err
+}
+
+// failure finds the first failed test in go test's output. Output without one
+// is trouble of another kind; code that does not compile is one in any case.
+func failure(text string) (string, error) {
+	if strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]") {
+		return "", fmt.Errorf("does not compile:\n%s", text)
+	}
+	for line := range strings.Lines(text) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
+			return strings.Fields(name)[0], nil
+		}
+		if strings.HasPrefix(line, "panic: ") {
+			return strings.TrimSpace(line), nil
+		}
+	}
+	return "", fmt.Errorf("the tests did not run:\n%s", text)
+}
