@@ -92,7 +92,7 @@ func (l *lookup) cutAt(ctx context.Context, name string, parent *zone) (*cut, er
 func (l *lookup) rememberCut(k question, c *cut, err error) {
 	if err != nil {
 		if f := asFault(err); !f.ofLookup() {
-			l.mem.failures.put(k, f, l.now)
+			l.mem.failures.put(k, f, l.end())
 		}
 		return
 	}

@@ -15,7 +15,8 @@ import (
 type lookup struct {
 	fetch func(context.Context, question) (*reply, error) // upstreams.exchange
 	mem   *memory
-	now   time.Time // of the whole lookup, which takes seconds
+	now   time.Time        // of the whole lookup, which takes seconds
+	clock func() time.Time // goes on meanwhile; nil: stands still
 	spent budget
 	steps []Step
 }
@@ -42,6 +43,15 @@ func (l *lookup) ask(ctx context.Context, q question) (*reply, error) {
 		return nil, l.outOfTime(ctx)
 	}
 	return r, err
+}
+
+// end is when a failure shows: from then on it is remembered, since it may have
+// taken longer to show than it is to be remembered.
+func (l *lookup) end() time.Time {
+	if l.clock == nil {
+		return l.now
+	}
+	return l.clock()
 }
 
 // outOfTime is the fault of a lookup whose context has ended.

@@ -196,14 +196,14 @@ func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, r.opts.Timeout)
 	defer cancel()
-	l := &lookup{fetch: r.up.exchange, mem: mem, now: now}
+	l := &lookup{fetch: r.up.exchange, mem: mem, now: now, clock: r.opts.Now}
 	a, err := l.resolve(ctx, q)
 	if err == nil {
 		a.Steps = l.steps
 		mem.remember(q, a, now)
 	} else {
 		f := asFault(err)
-		f.until = mem.failures.put(q, f, now)
+		f.until = mem.failures.put(q, f, l.end())
 		a = failedAnswer(name, q, f, l.steps)
 	}
 	r.opts.Logger.Debug("dns lookup", "name", name.String(), "type", typeText(q.typ),
