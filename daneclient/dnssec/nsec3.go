@@ -5,6 +5,7 @@ import (
 	"crypto/sha1" // RFC 5155 11: the one hash there is
 	"encoding/base32"
 	"encoding/hex"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -52,10 +53,10 @@ func (s *hashed) add(rr *dns.NSEC3) error {
 		return nil
 	}
 	salt, err := hex.DecodeString(rr.Salt)
-	label, zone := rr.Hdr.Name, parentOf(rr.Hdr.Name)
-	owner, okOwner := decodeHash(label[:max(0, len(label)-len(zone)-1)])
+	label, _, _ := strings.Cut(rr.Hdr.Name, ".") // with an escaped dot in it, it is no hash
+	owner, okOwner := decodeHash(label)
 	next, okNext := decodeHash(rr.NextDomain)
-	if err != nil || !okOwner || !okNext || zone != s.apex {
+	if err != nil || !okOwner || !okNext || parentOf(rr.Hdr.Name) != s.apex {
 		return nil
 	}
 	if len(s.records) > 0 && (rr.Iterations != s.iterations || !bytes.Equal(salt, s.salt)) {

@@ -261,3 +261,21 @@ func TestNSEC3Parameters(t *testing.T) {
 		}
 	}
 }
+
+// The root may deny by NSEC3, too, under anchors of one's own.
+func TestNSEC3OfTheRoot(t *testing.T) {
+	for _, apex := range []string{".", "test."} {
+		s := hashed{apex: apex, known: map[string]hash{}, spend: func(int) error { return nil }}
+		owner := dns.HashName(apex, dns.SHA1, 0, "")
+		rr := &dns.NSEC3{Hdr: dns.RR_Header{Name: canonical(owner + "." + apex)}, Hash: dns.SHA1, NextDomain: owner}
+		if apex == "." {
+			rr.Hdr.Name = canonical(owner + ".")
+		}
+		if err := s.add(rr); err != nil || len(s.records) != 1 {
+			t.Fatalf("%s: %v, %d records", apex, err, len(s.records))
+		}
+		if found, err := s.deny(apex, dns.TypeTXT); found != noType || err != nil {
+			t.Errorf("%s: %v, %v", apex, found, err)
+		}
+	}
+}
