@@ -18,8 +18,8 @@ import (
 	"dancemta/internal/lab"
 )
 
-// slow is a resolver that takes its time: names below dead.test are never
-// answered, all others after delay.
+// slow is a resolver that takes its time: names below dead.test and dead.co.uk
+// are never answered, all others after delay.
 type slow struct {
 	delay  time.Duration
 	answer dnssec.Answer
@@ -32,7 +32,7 @@ func (s *slow) Lookup(ctx context.Context, name dnsname.Name, _ dnssec.Type) dns
 	s.worst.Store(max(s.worst.Load(), s.inside.Add(1)))
 	defer s.inside.Add(-1)
 	var answered <-chan time.Time
-	if !strings.HasSuffix(name.String(), ".dead.test") {
+	if !strings.HasSuffix(name.String(), ".dead.test") && !strings.HasSuffix(name.String(), ".dead.co.uk") {
 		answered = time.After(s.delay)
 	}
 	select {
@@ -99,6 +99,27 @@ func TestDeadZoneStopsNobodyElse(t *testing.T) {
 		if took := time.Since(start); took != daneclient.DefaultTimeout {
 			t.Errorf("the dead zone took %v, want %v", took, daneclient.DefaultTimeout)
 		}
+	})
+}
+
+// Strangers who register below the same suffix share nothing but that: the
+// zone of one, slow on purpose, must not stop the other's.
+func TestZonesBelowAPublicSuffix(t *testing.T) {
+	dead := peers(t, 8, func(i int) string { return fmt.Sprintf("mx%d.dead.co.uk", i) }, everyPeer)
+	live := peers(t, 4, func(i int) string { return fmt.Sprintf("mx%d.live.co.uk", i) }, everyPeer)
+	synctest.Test(t, func(t *testing.T) {
+		dns := &slow{answer: secure(publish(t, 3, 1, 1, live[0].Chain[0]))}
+		v := verifier(t, daneclient.Options{Resolver: dns, PerZone: 8})
+		gone := make(chan []error, 1)
+		go func() { gone <- all(t.Context(), v, dead) }()
+		synctest.Wait()
+		start := time.Now()
+		for _, err := range all(t.Context(), v, live) {
+			if took := time.Since(start); err != nil || took != 0 {
+				t.Errorf("%v after %v", err, took)
+			}
+		}
+		<-gone
 	})
 }
 

@@ -3,7 +3,8 @@ package daneclient
 import (
 	"context"
 	"net/netip"
-	"strings"
+
+	"golang.org/x/net/publicsuffix"
 
 	"dancemta/internal/dnsname"
 	"dancemta/internal/limit"
@@ -65,13 +66,13 @@ func peerKeyOf(peer netip.Addr) string {
 	return peer.String()
 }
 
-// zoneOf takes the last two labels for the zone: who serves it, and may be
-// dead, is the same for nearly all names below.
+// zoneOf takes what somebody registered for the zone, example.co.uk and not
+// co.uk: who serves it, and may be dead or slow on purpose, is the same for
+// nearly all names below, and another one for its neighbours.
 func zoneOf(owner dnsname.Name) string {
-	s := owner.String()
-	last := strings.LastIndexByte(s, '.')
-	if last < 0 {
-		return s
+	zone, err := publicsuffix.EffectiveTLDPlusOne(owner.String())
+	if err != nil { // the owner is a public suffix itself
+		return owner.String()
 	}
-	return s[strings.LastIndexByte(s[:last], '.')+1:]
+	return zone
 }

@@ -69,7 +69,7 @@ type Options struct {
 	Timeout    time.Duration    // of one verdict, waiting included
 	MaxLookups int              // at once in all
 	PerPeer    int              // at once for one peer: an IPv4 address, an IPv6 /64
-	PerZone    int              // at once for one zone, taken as the last two labels
+	PerZone    int              // at once for one zone, taken as what is registered below a public suffix
 	CacheSize  int              // verdicts kept of each kind: proved, refused
 }
 
