@@ -76,18 +76,20 @@ func TestParseIdentityRefuses(t *testing.T) {
 		{".rick@example.org", saslext.ErrUID},
 		{"rick.@example.org", saslext.ErrUID},
 		{"r..ick@example.org", saslext.ErrUID},
-		{"ü\uff0e\uff0ex@example.org", saslext.ErrUID}, // fullwidth dots
-		{"\u212aelvin@example.org", saslext.ErrUID},    // the Kelvin sign becomes k
-		{"\uff52\uff49ck@example.org", saslext.ErrUID}, // fullwidth ri
-		{"r\u0456ck@example.org", saslext.ErrUID},      // Cyrillic i among Latin
-		{"\u03bfscar@example.org", saslext.ErrUID},     // Greek o among Latin
-		{"\u03b1\u0431@example.org", saslext.ErrUID},   // Greek and Cyrillic
-		{"\ufb01n@example.org", saslext.ErrUID},        // ligature fi
-		{"ri\u00adck@example.org", saslext.ErrUID},     // soft hyphen
-		{"ri\u200bck@example.org", saslext.ErrUID},     // zero width space
-		{"\u202erick@example.org", saslext.ErrUID},     // bidi override
-		{"\u05d0a@example.org", saslext.ErrUID},        // bidi rule
-		{"u:rick@example.org", saslext.ErrUID},         // the prefix of LDAP
+		{"ü\uff0e\uff0ex@example.org", saslext.ErrUID},  // fullwidth dots
+		{"\u212aelvin@example.org", saslext.ErrUID},     // the Kelvin sign becomes k
+		{"\uff52\uff49ck@example.org", saslext.ErrUID},  // fullwidth ri
+		{"\u212a\u00e9vin@example.org", saslext.ErrUID}, // the Kelvin sign beside what stays
+		{"ren\u00e9\uff12@example.org", saslext.ErrUID}, // fullwidth 2, the same
+		{"r\u0456ck@example.org", saslext.ErrUID},       // Cyrillic i among Latin
+		{"\u03bfscar@example.org", saslext.ErrUID},      // Greek o among Latin
+		{"\u03b1\u0431@example.org", saslext.ErrUID},    // Greek and Cyrillic
+		{"\ufb01n@example.org", saslext.ErrUID},         // ligature fi
+		{"ri\u00adck@example.org", saslext.ErrUID},      // soft hyphen
+		{"ri\u200bck@example.org", saslext.ErrUID},      // zero width space
+		{"\u202erick@example.org", saslext.ErrUID},      // bidi override
+		{"\u05d0a@example.org", saslext.ErrUID},         // bidi rule
+		{"u:rick@example.org", saslext.ErrUID},          // the prefix of LDAP
 		{"dn:uid=rick@example.org", saslext.ErrUID},
 		{"rick@evil.example@example.org", saslext.ErrUID},
 		{"\"rick\"@example.org", saslext.ErrUID},

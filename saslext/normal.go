@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/norm"
+	"golang.org/x/text/width"
 
 	"dancemta/internal/dnsname"
 )
@@ -121,14 +123,24 @@ func uidFault(uid, normal string) string {
 		return "one of " + refused
 	case normal[0] == '.' || normal[len(normal)-1] == '.' || strings.Contains(normal, ".."):
 		return "a dot where no dot may be"
-	case !isASCII(uid) && isASCII(normal):
-		// The Kelvin sign and fullwidth letters would be a second spelling of an
-		// ASCII user, one that other software keeps apart.
+	case becomesASCII(uid):
 		return "not ASCII, but becomes so"
 	case mixesScripts(normal):
 		return "letters of more than one of Latin, Cyrillic, Greek"
 	}
 	return ""
+}
+
+// becomesASCII reports whether some letter that is not ASCII is mapped to one
+// that is, as the Kelvin sign and fullwidth letters are: a second spelling of a
+// user, one that other software keeps apart.
+func becomesASCII(uid string) bool {
+	for _, r := range uid { // each step of UsernameCaseMapped that can do so
+		if r >= utf8.RuneSelf && isASCII(norm.NFC.String(width.Fold.String(string(unicode.ToLower(r))))) {
+			return true
+		}
+	}
+	return false
 }
 
 // mixesScripts reports whether a uid mixes scripts whose letters look alike, as
