@@ -7,7 +7,7 @@ import (
 
 const (
 	badBase64 = "501 5.5.2 Malformed base64"
-	cancel    = "*"
+	giveUp    = "*"
 )
 
 // authCommand lets AUTH through under TLS, after EHLO, once, and outside of
@@ -56,9 +56,9 @@ func (c *Conn) readExchange() {
 		return
 	}
 	c.exchange = false
-	if line != cancel && !isBase64(line) {
+	if line != giveUp && !isBase64(line) {
 		c.override = badBase64
-		line = cancel
+		line = giveUp
 	}
 	c.hand(auth, line, nil)
 }

@@ -157,3 +157,22 @@ func TestMethodsDoNotOverlap(t *testing.T) {
 		})
 	}
 }
+
+// TestLogoutEndsData: a session that waits for something else than the message
+// must not keep the connection when the peer has left.
+func TestLogoutEndsData(t *testing.T) {
+	for _, end := range []string{"QUIT\r\n", "FOO\n", "STARTTLS x\r\nQUIT\r\n"} {
+		bubble(t, end[:4], func(_ *Config, r *recorder) {
+			r.onData = func(c *Conn, in io.Reader) error {
+				_, _ = io.ReadFull(in, make([]byte, 1))
+				<-c.Context().Done()
+				return c.Context().Err()
+			}
+		}, func(t *testing.T, w *world, p *peer) {
+			p.send(envelope + "BDAT 1\r\nx" + end)
+			if !p.isClosed() {
+				t.Errorf("%q: not closed", end)
+			}
+		})
+	}
+}

@@ -32,7 +32,6 @@ func (c *Conn) dataCommand(arg string) {
 		c.say(noRcpt)
 	default:
 		c.say("354 End data with <CR><LF>.<CR><LF>")
-		c.text.reset()
 		c.body = body{open: true, dots: true, last: true}
 	}
 }
@@ -162,18 +161,12 @@ func (c *Conn) bodyReply(a awaited, r reply) {
 	}
 }
 
-// errSlow ends a body that came below the least rate.
-var errSlow = errors.New("below the least rate")
-
 // waitBody reads more octets of a body. The deadline is where either the peer
 // has been silent for too long, or its rate falls below the least one for good.
 func (c *Conn) waitBody() error {
 	lim, b := &c.link.srv.cfg.Limits, &c.body
 	earned := time.Duration(min(float64(b.got)/float64(lim.MinRate)*float64(time.Second), float64(lim.Connection)))
 	patience := min(lim.Body, lim.RateGrace+earned-b.waited)
-	if patience <= 0 {
-		return errSlow
-	}
 	before, start := c.in.w, time.Now()
 	err := c.wait(c.link.by(patience), false)
 	b.waited += time.Since(start)
@@ -185,7 +178,7 @@ func (c *Conn) bodyFailed(err error) {
 	switch {
 	case isTimeout(err) && c.link.expired():
 		c.fail(ConnectionTimeout, nil, "421 4.4.2 Connection lasted too long, closing connection")
-	case isTimeout(err) || errors.Is(err, errSlow):
+	case isTimeout(err):
 		c.fail(SlowBody, nil, "421 4.4.2 Timeout in message, closing connection")
 	default:
 		c.fail(Truncated, err, "")

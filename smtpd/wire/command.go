@@ -156,7 +156,6 @@ func (c *Conn) startTLSCommand(arg string) {
 		c.say("502 5.5.1 TLS is not available")
 	case !c.in.empty():
 		// CVE-2011-0411: what was injected in clear must not be read inside TLS.
-		c.out = nil
 		c.fail(Injection, nil, "")
 	default:
 		c.say("220 2.0.0 Ready to start TLS")

@@ -150,7 +150,6 @@ func (c *Conn) shut() {
 	defer c.link.rescue()
 	c.cancel()
 	c.settle() // go-smtp closes by itself after a panic; its reply is still here
-	c.flush()
 	if c.end == nil {
 		c.end = net.ErrClosed
 	}

@@ -38,7 +38,6 @@ func (d dialog) play(t *testing.T, secure, drip bool) {
 		p = w.dialTLS()
 	} else {
 		p = w.dial()
-		synctest.Wait()
 	}
 	if !d.noHello {
 		p.send("EHLO client.example\r\n")
@@ -98,6 +97,7 @@ func TestOrder(t *testing.T) {
 			want: enveloped + ", 354, 250 2.0.0, " + enveloped + ", 250 2.0.0, 221 2.0.0", bodies: []string{"one\r\n", "two"}, closed: true},
 		{name: "nothing behind quit", send: "QUIT\r\n" + envelope + "DATA\r\nx\r\n.\r\n", want: "221 2.0.0", closed: true},
 		{name: "bdat 0", send: envelope + "BDAT 0\r\nBDAT 0\r\nBDAT 1\r\naBDAT 0\r\nBDAT 0 LAST\r\n", want: enveloped + ", 250 2.0.0, 250 2.0.0, 250 2.0.0, 250 2.0.0, 250 2.0.0", bodies: []string{"a"}},
+		{name: "nothing else after bdat 0", send: envelope + "BDAT 0\r\nRCPT TO:<e@f>\r\nDATA\r\nBDAT 0 LAST\r\n", want: enveloped + ", 250 2.0.0, 503 5.5.1, 503 5.5.1, 250 2.0.0", bodies: []string{""}},
 		{name: "bdat 0 last alone", send: envelope + "BDAT 0 LAST\r\n", want: enveloped + ", 250 2.0.0", bodies: []string{""}},
 		{name: "nothing accepted", send: "MAIL FROM:<no@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nMAIL FROM:<a@b>\r\nRCPT TO:<no@d>\r\nDATA\r\nBDAT 3 LAST\r\nabc",
 			bend: refuseNo, want: "550 5.1.1, 503 5.5.1, 503 5.5.1, 250 2.1.0, 550 5.1.1, 554 5.5.1, 554 5.5.1"},
@@ -161,7 +161,6 @@ func TestEHLO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *Config, r *recorder) { r.mechs, r.maxBytes, r.maxRcpts = []string{"EXTERNAL"}, 1000, 5 })
 		p := w.dial()
-		synctest.Wait()
 		if got := p.take(); got != "220 mx.example.test ESMTP\r\n" {
 			t.Errorf("greeting %q", got)
 		}

@@ -222,7 +222,9 @@ func newWorld(t *testing.T, bend func(*Config, *recorder)) *world {
 func (w *world) dial() *peer {
 	ours, theirs := net.Pipe()
 	w.conns <- theirs
-	return newPeer(w.t, ours)
+	p := newPeer(w.t, ours)
+	synctest.Wait()
+	return p
 }
 
 // dialTLS connects and goes through EHLO and STARTTLS; what was said until then

@@ -51,16 +51,15 @@ func (k *link) start() {
 // secure does the handshake and begins the TLS phase. When it fails the
 // connection is over: never a plaintext reply, never a way back (RFC 3207 4.1).
 func (k *link) secure(greet bool) {
-	conn, deadline := tls.Server(k.raw, k.srv.cfg.TLS), k.by(k.srv.cfg.Limits.Handshake)
-	_ = k.raw.SetDeadline(deadline)
-	ctx, cancel := context.WithDeadline(k.ctx, deadline) // for callbacks of the configuration
+	conn := tls.Server(k.raw, k.srv.cfg.TLS)
+	_ = k.raw.SetDeadline(time.Time{})                                           // the plaintext phase's
+	ctx, cancel := context.WithDeadline(k.ctx, k.by(k.srv.cfg.Limits.Handshake)) // for callbacks of the configuration, too
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		k.report(HandshakeFailed, err)
 		k.close()
 		return
 	}
-	_ = k.raw.SetDeadline(time.Time{})
 	k.serve(newConn(k, conn, greet))
 }
 
@@ -70,7 +69,7 @@ func (k *link) secure(greet bool) {
 func (k *link) serve(c *Conn) {
 	s := k.srv.cfg.SMTP(c)
 	s.Backend = &backend{inner: s.Backend, conn: c}
-	c.maxBytes = s.MaxMessageBytes
+	c.maxBytes, s.MaxMessageBytes = s.MaxMessageBytes, 0 // go-smtp's own check takes the way that abort avoids
 	s.Domain, s.LMTP = k.srv.cfg.Hostname, false
 	s.TLSConfig, s.AllowInsecureAuth = nil, true // TLS is the wire's; it also decides where AUTH is offered
 	s.MaxLineLength, s.ReadTimeout, s.WriteTimeout = 0, 0, 0

@@ -50,7 +50,7 @@ func isParam(key, value string) bool {
 }
 
 // mailParams returns MAIL's parameters in canonical form, or a refusal.
-func mailParams(s string) (tail, refusal string) {
+func (c *Conn) mailParams(s string) (tail, refusal string) {
 	list, err := readParams(s)
 	if err != nil {
 		return "", "501 5.5.4 Malformed or repeated parameter"
@@ -59,7 +59,7 @@ func mailParams(s string) (tail, refusal string) {
 		value := p.value
 		switch p.key {
 		case "SIZE":
-			value, refusal = sizeParam(p.value)
+			value, refusal = c.sizeParam(p.value)
 		case "BODY": // RFC 6152 2; BINARYMIME is not offered
 			if value = upper(value); value != "7BIT" && value != "8BITMIME" {
 				refusal = "501 5.5.4 BODY must be 7BIT or 8BITMIME"
@@ -79,12 +79,12 @@ func mailParams(s string) (tail, refusal string) {
 
 // sizeParam reads the declared size (RFC 1870 3: 1 to 20 digits). go-smtp knows
 // 32 bits; what is beyond is too large for every limit.
-func sizeParam(s string) (value, refusal string) {
+func (c *Conn) sizeParam(s string) (value, refusal string) {
 	if s == "" || len(s) > 20 || !isDigits(s) {
 		return "", "501 5.5.4 Malformed SIZE"
 	}
 	n, err := strconv.ParseUint(s, 10, 32)
-	if err != nil {
+	if err != nil || c.maxBytes > 0 && n > uint64(c.maxBytes) {
 		return "", tooLarge
 	}
 	return strconv.FormatUint(n, 10), ""

@@ -39,7 +39,7 @@ func (c *Conn) mailCommand(arg string) {
 		c.say("501 5.1.7 Bad sender address syntax")
 		return
 	}
-	tail, refusal := mailParams(params)
+	tail, refusal := c.mailParams(params)
 	if refusal != "" {
 		c.say(refusal)
 		return

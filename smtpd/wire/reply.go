@@ -132,26 +132,21 @@ func clean(text string) string {
 	return text
 }
 
-// extensions writes the reply to EHLO. Of go-smtp's list only the size and the
-// mechanisms are taken over.
+// extensions writes the reply to EHLO. Of go-smtp's list only the mechanisms are
+// taken over.
 func (c *Conn) extensions(r reply) string {
-	list := []string{c.link.srv.cfg.Hostname, "PIPELINING"}
-	size, mechanisms := "SIZE", ""
-	for _, line := range r.lines {
-		line = clean(line)
-		switch word, _, _ := strings.Cut(line, " "); word {
-		case "SIZE":
-			size = line
-		case "AUTH":
-			mechanisms = line
-		}
+	size := "SIZE" // RFC 1870 3: no fixed limit
+	if c.maxBytes > 0 {
+		size += " " + strconv.FormatInt(c.maxBytes, 10)
 	}
-	list = append(list, size, "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING")
+	list := []string{c.link.srv.cfg.Hostname, "PIPELINING", size, "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING"}
 	if c.tls == nil && c.link.srv.cfg.TLS != nil {
 		list = append(list, "STARTTLS") // RFC 3207 4.2: not again inside TLS
 	}
-	if mechanisms != "" { // in clear go-smtp hears of none: see session.AuthMechanisms
-		list = append(list, mechanisms)
+	for _, line := range r.lines {
+		if strings.HasPrefix(line, "AUTH ") { // in clear go-smtp hears of none: see session.AuthMechanisms
+			list = append(list, line)
+		}
 	}
 	return reply{code: 250, lines: list}.String()
 }

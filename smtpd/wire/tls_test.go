@@ -46,6 +46,23 @@ func TestStartTLS(t *testing.T) {
 	})
 }
 
+func TestSlowHandshake(t *testing.T) { // its time is its own, not what is left of a command's
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config, _ *recorder) { c.Limits.Idle = 5 * time.Second })
+		p := w.dial()
+		p.send("EHLO x\r\n")
+		p.send("STARTTLS\r\n")
+		time.Sleep(9 * time.Second)
+		p.secure()
+		p.send("NOOP\r\n")
+		if got := p.codes(); got != "250 2.0.0" {
+			t.Errorf("%s", got)
+		}
+		p.close()
+		w.shut()
+	})
+}
+
 func TestNoTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *Config, _ *recorder) { c.TLS = nil })
@@ -72,8 +89,15 @@ func TestInjection(t *testing.T) {
 				t.Errorf("%q: %q, closed %v", behind, got, p.isClosed())
 			}
 			p.close()
+			p = w.dial()
+			p.take()
+			p.send("EHLO x\r\nSTARTTLS\r\n" + behind) // nor does what was asked before get an answer
+			if got := p.take(); got != "" || !p.isClosed() {
+				t.Errorf("%q: %q, closed %v", behind, got, p.isClosed())
+			}
+			p.close()
 			w.shut()
-			if w.events() != "injection behind starttls" {
+			if w.events() != "injection behind starttls, injection behind starttls" {
 				t.Errorf("%q: events %s", behind, w.events())
 			}
 		})
