@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/mail"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"

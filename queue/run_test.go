@@ -309,9 +309,10 @@ var (
 func TestFullDisk(t *testing.T) {
 	for name, fault := range map[string]error{"full": full, "unknown": errors.New("who knows")} {
 		t.Run(name, func(t *testing.T) {
-			end := time.Time{}
+			var end atomic.Int64 // nanoseconds since 1970
+			fillUp := func() { end.Store(time.Now().Add(time.Hour).UnixNano()) }
 			fail := func() error {
-				if time.Now().Before(end) {
+				if time.Now().UnixNano() < end.Load() {
 					return fault
 				}
 				return nil
@@ -319,7 +320,7 @@ func TestFullDisk(t *testing.T) {
 			s := &faultyStore{settlement: fail, due: fail}
 			inWorld(t, s.wrap, func(w *world) {
 				w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
-					end = time.Now().Add(time.Hour) // the disk fills up during the delivery
+					fillUp()
 					return all(job, queue.Delivered, "250 ok")
 				}
 				w.run()
@@ -329,7 +330,7 @@ func TestFullDisk(t *testing.T) {
 				w.pass(2 * time.Minute)
 				w.equal("afterwards", w.list(), "")
 				w.equal("attempts", len(w.tried("remote.test")), 1)
-				end = time.Now().Add(time.Hour)
+				fillUp()
 				w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome { return all(job, queue.Delivered, "250 ok") }
 				w.accept("morty@other.test")
 				w.pass(30 * time.Minute)
@@ -377,7 +378,7 @@ func TestBrokenStore(t *testing.T) {
 		w.accept("morty@remote.test")
 		w.accept("morty@slow.test")
 		begin := time.Now()
-		if err := w.q.Run(context.Background()); !errors.Is(err, broken) {
+		if err := w.runFor(time.Hour); !errors.Is(err, broken) {
 			t.Errorf("Run: %v", err)
 		}
 		w.equal("time until Run ended", time.Since(begin), 10*time.Second)
@@ -402,7 +403,7 @@ func TestBrokenStore(t *testing.T) {
 func TestBrokenDue(t *testing.T) {
 	s := &faultyStore{due: func() error { return broken }}
 	inWorld(t, s.wrap, func(w *world) {
-		if err := w.q.Run(context.Background()); !errors.Is(err, broken) {
+		if err := w.runFor(time.Hour); !errors.Is(err, broken) {
 			t.Errorf("Run: %v", err)
 		}
 	})

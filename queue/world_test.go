@@ -101,6 +101,13 @@ func (w *world) run() {
 	w.stop = sync.OnceValue(func() error { cancel(); return <-done })
 }
 
+// runFor runs the queue here and now.
+func (w *world) runFor(d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return w.q.Run(ctx)
+}
+
 func (w *world) close() {
 	if w.stop != nil {
 		w.stop()

@@ -164,6 +164,6 @@ func destinations(jobs []queue.Job) string {
 func same(t tester, what string, got, want any) {
 	t.Helper()
 	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
-		t.Errorf("%s: got %s, want %s", what, g, w)
+		t.Errorf("%s: got %.300q, want %.300q", what, g, w)
 	}
 }
