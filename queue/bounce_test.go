@@ -189,7 +189,11 @@ func TestNullSender(t *testing.T) {
 // TestTwoServers: a bounce to an address that fails here too ends after two.
 func TestTwoServers(t *testing.T) {
 	inWorld(t, func(o *queue.Options) { o.Postmaster = mailaddr.MustParse("Postmaster@loop.test") }, func(w *world) {
+		var n atomic.Int64
 		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
+			if n.Add(1) > 20 { // a loop must end the test too
+				return all(job, queue.Delivered, "250 ok")
+			}
 			return all(job, queue.Failed, "554 5.4.6 loop")
 		}
 		w.run()
