@@ -73,7 +73,8 @@ type Listener struct {
 	// or ":25" for all addresses of this host. Port 0 takes any free port.
 	Address ListenAddress `toml:"address"`
 	// client_certificates: "off" (never asked for), "ask" (asked for, not needed)
-	// or "require" (no TLS without one). Default "ask".
+	// or "require" (no TLS without one, and no mail but from whom DNS proves, not
+	// even for relay domains). Default "ask".
 	ClientCertificates ClientCertificates `toml:"client_certificates"`
 	// client_names: where a client's TLSA owner name is taken from. This build
 	// knows one source, the certificate. Default ["certificate"].

@@ -166,13 +166,18 @@ func (s *session) takesUsers() bool {
 	return s.Kind != Relay || s.opts.Rules().NamesUsers(s.Name)
 }
 
+// needsLogin reports whether nobody may begin a message here without an
+// identity: on submission listeners, and where TLS itself demands a certificate.
+// Anybody can make himself one of those; only DNS makes it worth something.
+func (s *session) needsLogin() bool { return s.Kind != Relay || s.ClientCertificates == Require }
+
 // userAtMail returns the user who is logged in, nil when nobody is. A login that
 // has come to its end, or whose rules have changed, is asked for again; an error
 // says that it cannot be judged now.
 func (s *session) userAtMail() (*userLogin, error) {
 	u := s.user
 	switch {
-	case u == nil && (!s.ImplicitLogin || s.Kind == Relay || !s.certified):
+	case u == nil && (!s.ImplicitLogin || !s.needsLogin() || !s.takesUsers() || !s.certified):
 		return nil, nil
 	case u == nil:
 		u = &userLogin{how: byImplicit}

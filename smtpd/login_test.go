@@ -281,3 +281,38 @@ func TestClientsOnASubmissionListener(t *testing.T) {
 	k = w.talk("sub", clientPeer(device))
 	k.expect("DNS", k.mail("a@partner.test"), "451 4.7.5 ")
 }
+
+// Where TLS demands a certificate, only one that DNS proves may send: anybody can
+// make himself another. No mailbox of a relay domain, and no postmaster, is an
+// exception.
+func TestRequiredCertificateMustBeProved(t *testing.T) {
+	strict := Listener{Name: "strict", Kind: Relay, ClientCertificates: Require}
+	implicit := strict
+	implicit.Name, implicit.ImplicitLogin = "implicit", true
+	w := newWorld(t, func(o *Options) { o.Listeners = []Listener{strict, implicit} })
+	verified(w.verifier, start.Add(time.Hour))
+	k := w.talk("strict", clientPeer("mta.stranger.test"))
+	k.expect("no rule names it", k.mail("a@x.test"), "530 5.7.0 ")
+	k.expect("null sender", k.mail(""), "530 5.7.0 ")
+	k.expect("after it", k.rcpt("info@example.test"), "503 5.5.1 ")
+	k = w.talk("strict", userPeer("rick"))
+	k.expect("a user, without AUTH", k.mail("rick@partner.test"), "530 5.7.0 ")
+	k = w.talk("implicit", userPeer("rick"))
+	k.expect("a user where no rule lets users in", k.mail("rick@partner.test"), "530 5.7.0 ")
+	k = w.talk("strict", clientPeer(device))
+	k.expect("client, foreign sender", k.mail("a@x.test"), "553 5.7.1 ")
+	k.expect("client", k.mail("a@partner.test"), "250")
+	k.expect("to us", k.rcpt("info@example.test"), "250")
+
+	o := standardRules()
+	o.Rules[2].Listeners = []string{"implicit"}
+	w.setRules(o)
+	k = w.talk("implicit", userPeer("rick"))
+	k.expect("implicit login", k.mail("rick@partner.test"), "250")
+
+	for reason, want := range map[daneclient.Reason]string{daneclient.NoMatch: "530 5.7.0 ", daneclient.Insecure: "530 5.7.0 ", daneclient.FailedDNS: "451 4.7.5 "} {
+		refused(w.verifier, reason)
+		k = w.talk("strict", clientPeer(device))
+		k.expect(reason.String(), k.mail("a@partner.test"), want)
+	}
+}

@@ -75,7 +75,7 @@ func (s *session) identify(tx *transaction, r *refusal) bool {
 		return s.mayUseSender(tx, r)
 	}
 	s.refreshCheck()
-	if s.Kind == Relay {
+	if !s.needsLogin() {
 		return true // ordinary mail may follow, which asks for no identity
 	}
 	client, err := s.awaitClient()

@@ -41,7 +41,7 @@ type ClientCertificates uint8
 const (
 	Ask     ClientCertificates = iota // asked for, not needed
 	Off                               // never asked for
-	Require                           // no TLS without one, and none below 1.3
+	Require                           // no TLS without one, none below 1.3, and no MAIL without an identity
 )
 
 // Listener is one port. Rules name it by Name.
