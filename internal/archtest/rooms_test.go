@@ -44,6 +44,7 @@ var rooms = map[string]string{
 	"internal/mailaddr":   "internal/dnsname",
 	"internal/maillog":    "",
 	"internal/mutants":    "",
+	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",
 	"internal/servercert": "",
 }
