@@ -52,8 +52,9 @@ func (k *link) start() {
 // connection is over: never a plaintext reply, never a way back (RFC 3207 4.1).
 func (k *link) secure(greet bool) {
 	conn := tls.Server(k.raw, k.srv.cfg.TLS)
-	_ = k.raw.SetDeadline(time.Time{})                                           // the plaintext phase's
-	ctx, cancel := context.WithDeadline(k.ctx, k.by(k.srv.cfg.Limits.Handshake)) // for callbacks of the configuration, too
+	_ = k.raw.SetDeadline(time.Time{}) // the last one was for a command
+	// Callbacks of the configuration get ctx, too.
+	ctx, cancel := context.WithDeadline(k.ctx, k.by(k.srv.cfg.Limits.Handshake))
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		k.report(HandshakeFailed, err)
