@@ -27,6 +27,9 @@ var rooms = map[string]string{
 	"daneclient/tlsa":   "", // pure: no DNS queries, no names
 	"daneclient/dnssec": "internal/dnsname",
 
+	"daneclient/clientid":         "internal/dnsname", // TLS alone: no TLSA, no DNS
+	"daneclient/clientid/overlay": "",                 // a tool of the build
+
 	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog", // not how mail leaves
 	"queue/boltstore":          "queue internal/mailaddr",                                       // not when, not how
 	"queue/storetest":          "queue internal/mailaddr",                                       // no engine
