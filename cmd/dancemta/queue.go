@@ -134,6 +134,8 @@ func storeError(err error) error {
 		return unavailable(err, "another dancemta uses this state_dir: stop it, or give this one a folder of its own")
 	case errors.Is(err, boltstore.ErrVersion):
 		return unavailable(err, "it was written by another version of dancemta: start that one; nothing was changed")
+	case errors.Is(err, boltstore.ErrBodies):
+		return unavailable(err, "put the queue.db that belongs to them back; or, if it is lost, move the folder spool away")
 	}
 	return unavailable(err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -425,6 +426,12 @@ func TestShortFile(t *testing.T) {
 		b, err := io.ReadAll(r)
 		r.Close()
 		t.Errorf("%d octets were read, error %v", len(b), err)
+	}
+	if err := os.Remove(s.spool.path(env.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Body(env.ID); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v: it may stand in a bounce and must not show our folders", err)
 	}
 }
 

@@ -191,6 +191,61 @@ func TestSweep(t *testing.T) {
 	expectKept(t, s, file.ID, large)
 }
 
+// TestOpenKeepsBodies: a new queue.db beside old bodies is a mistake of somebody who
+// still needs them.
+func TestOpenKeepsBodies(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	env := mustAccept(t, s, large)
+	s.Close()
+	path := filepath.Join(dir, fileName)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first try must not make the second one succeed
+		if _, err := Open(dir, Options{}); !errors.Is(err, ErrBodies) {
+			t.Errorf("error %v, want %v", err, ErrBodies)
+		}
+	}
+	expectFiles(t, dir, string(env.ID))
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	expectKept(t, open(t, dir, Options{}), env.ID, large)
+
+	empty := t.TempDir() // files that are no bodies do not matter
+	if err := os.Mkdir(filepath.Join(empty, spoolName), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(empty, spoolName, "README"), []byte("x"))
+	write(t, filepath.Join(empty, spoolName, string(queue.NewID())+tmpSuffix), []byte("x"))
+	open(t, empty, Options{})
+}
+
+// TestMoved: without its name the file is lost with the process, so nothing may be
+// promised until it is back.
+func TestMoved(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	path := filepath.Join(dir, fileName)
+	refused := func(what string) {
+		t.Helper()
+		if err := accept(s, mail("a.test"), small); !queue.IsKind(err, queue.Broken) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	refused("queue.db is away")
+	write(t, path, []byte("another"))
+	refused("queue.db is another file")
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	mustAccept(t, s, small)
+}
+
 // TestClose: what was asked before is done, what comes later is refused.
 func TestClose(t *testing.T) {
 	dir := t.TempDir()

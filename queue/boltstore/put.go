@@ -63,6 +63,9 @@ func (s *Store) ready() error {
 	if e := s.broken.Load(); e != nil {
 		return e
 	}
+	if err := s.inPlace(); err != nil {
+		return &queue.Error{Kind: queue.Broken, Err: err}
+	}
 	free, err := s.o.disk.Free(s.dir)
 	if err != nil {
 		return &queue.Error{Kind: queue.Broken, Err: err}
@@ -163,7 +166,7 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 	if len(env.ID) != idLen {
 		return nil, fmt.Errorf("queue id %.40q: not of %d octets", string(env.ID), idLen)
 	}
-	in := &insertion{id: env.ID, due: due.UnixNano(), units: map[string][]byte{}, content: c}
+	in := &insertion{id: env.ID, due: stamp(due), units: map[string][]byte{}, content: c}
 	byDest := map[string]*unitRecord{}
 	for _, r := range env.Recipients {
 		d := queue.Destination(r)

@@ -2,8 +2,10 @@ package boltstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -32,7 +34,11 @@ func (s *Store) Body(id queue.ID) (io.ReadCloser, error) {
 	}
 	f, err := os.Open(s.spool.path(id))
 	if err != nil {
-		return nil, err
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err // a bounce may repeat this, and our folders are nobody's business
+		}
+		return nil, fmt.Errorf("spool file %s: %w", id, err)
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() != msg.Size {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,32 @@ type onlyWriter struct{ io.Writer }
 func (p *spool) remove(id queue.ID) {
 	p.step("spool remove")
 	p.disk.Remove(p.path(id))
+}
+
+// holdsBodies reports whether there is a complete file of a message.
+func (p *spool) holdsBodies() (bool, error) {
+	d, err := os.Open(p.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(1000)
+		for _, name := range names {
+			if queue.ID(name).Valid() {
+				return true, nil
+			}
+		}
+		if err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
 }
 
 // sweep removes what a crash has left in the spool: temporary files, and

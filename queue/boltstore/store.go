@@ -33,9 +33,11 @@ var (
 	ErrInUse    = errors.New("in use by another process")
 	ErrVersion  = errors.New("format version not known to this program")
 	ErrNotQueue = errors.New("not a dancemta queue")
+	ErrBodies   = errors.New("the queue file is new, but the spool folder holds bodies of messages")
 	ErrReadOnly = errors.New("store is open for reading only")
 	errClosed   = errors.New("store is closed")
 	errDamaged  = errors.New("the store is damaged")
+	errMoved    = errors.New("removed or replaced since it was opened")
 )
 
 const (
@@ -98,6 +100,7 @@ type Store struct {
 	o       Options
 	dir     string
 	db      *bolt.DB
+	opened  os.FileInfo // of queue.db
 	spool   spool
 	buffers buffers
 
@@ -117,8 +120,8 @@ var _ queue.Store = (*Store)(nil)
 
 // Open opens the store in the folder dir, which it makes when it is absent,
 // and removes what a crash left in the spool. Errors name the file and wrap
-// ErrInUse, ErrVersion, ErrNotQueue or the system's error; then nothing has
-// been changed.
+// ErrInUse, ErrVersion, ErrNotQueue, ErrBodies or the system's error; then nothing
+// has been changed.
 func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{o: o, dir: dir, wake: make(chan struct{}, 1), stopped: make(chan struct{}), leases: newLeases()}
@@ -137,7 +140,10 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.db = db
-	if err := s.prepare(); err != nil {
+	if s.opened, err = os.Stat(path); err == nil {
+		err = s.prepare()
+	}
+	if err != nil {
 		db.Close()
 		return nil, err
 	}
@@ -213,7 +219,7 @@ func (s *Store) prepare() error {
 		return nil
 	}
 	if fresh {
-		if err := s.db.Update(createFormat); err != nil {
+		if err := s.createFresh(); err != nil {
 			return fmt.Errorf("queue file %s: %w", path, err)
 		}
 	}
@@ -225,6 +231,30 @@ func (s *Store) prepare() error {
 		return err
 	}
 	return s.sweep()
+}
+
+// createFresh makes the buckets of a new store. Bodies that are there already belong
+// to a queue.db that is somewhere else, or not mounted: the sweep would take them
+// for what a crash left.
+func (s *Store) createFresh() error {
+	switch there, err := s.spool.holdsBodies(); {
+	case err != nil:
+		return err
+	case there:
+		return ErrBodies
+	}
+	return s.db.Update(createFormat)
+}
+
+// inPlace says whether queue.db is still the file that is open. If it is not, what
+// is written would be gone with this process.
+func (s *Store) inPlace() error {
+	path := filepath.Join(s.dir, fileName)
+	now, err := os.Stat(path)
+	if err == nil && !os.SameFile(now, s.opened) {
+		err = fmt.Errorf("%s: %w", path, errMoved)
+	}
+	return err
 }
 
 // Close ends the store after what was asked before.
