@@ -22,7 +22,7 @@ var rooms = map[string]string{
 	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
 	"saslext":           "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
-	"saslext/usercert":  "internal/certname internal/dnsname",
+	"saslext/usercert":  "internal/certname internal/dnsname internal/pemfile",
 	"daneclient":        "daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
 	"daneclient/tlsa":   "", // pure: no DNS queries, no names
 	"daneclient/dnssec": "internal/dnsname",
@@ -49,6 +49,7 @@ var rooms = map[string]string{
 	"internal/mutants":    "",
 	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",
+	"internal/pemfile":    "",
 	"internal/servercert": "",
 }
 
