@@ -66,7 +66,7 @@ type Settlement struct {
 	ID          ID
 	Destination string
 	Outcomes    []Outcome // of leased recipients; one that is missing is Deferred
-	Next        time.Time // when the deferred ones are due again
+	Next        time.Time // when the deferred ones are due again; zero: at once
 	Bounce      *Bounce   // nil: none
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -56,7 +57,7 @@ func (s *Store) firstDue() (at time.Time, err error) {
 // lease walks the due index from its start. Each step either passes by a
 // destination at its bound or moves one unit to a later time.
 func (s *Store) lease(t *txn, r queue.DueRequest) (jobs []queue.Job, next time.Time, err error) {
-	now := r.Now.UnixNano()
+	now := min(stamp(r.Now), math.MaxInt64-1)
 	c := t.due.Cursor()
 	k, _ := c.First()
 	for k != nil && len(jobs) < r.Max {
@@ -99,7 +100,7 @@ func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 		return nil, err
 	}
 	if t.leases.has(u) {
-		rec.Next = r.Now.Add(leaseExtension).UnixNano()
+		rec.Next = stamp(r.Now.Add(leaseExtension))
 		return nil, t.reschedule(u, at, rec)
 	}
 	var msg messageRecord
@@ -114,7 +115,7 @@ func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 	}
 	rec.Attempt++
 	job.Attempt = rec.Attempt
-	rec.Next = max(r.Next(job.Envelope, rec.Attempt).UnixNano(), r.Now.UnixNano()+1)
+	rec.Next = max(stamp(r.Next(job.Envelope, rec.Attempt)), stamp(r.Now)+1)
 	t.leases.add(u)
 	t.leased = append(t.leased, u)
 	return job, t.reschedule(u, at, rec)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -159,6 +160,19 @@ func decode(what string, key, value []byte, into any) error {
 		return fmt.Errorf("%s %q: %w: %v", what, key, errDamaged, err)
 	}
 	return nil
+}
+
+// stamp returns t as keys hold it: within what sorts right as 8 octets, and
+// never 0, which says that a unit is final. The zero time is long ago: due at
+// once.
+func stamp(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s < 1:
+		return 1
+	case s >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 func unitKey(id queue.ID, destination string) []byte {

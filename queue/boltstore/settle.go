@@ -65,7 +65,7 @@ func (t *txn) finish(st queue.Settlement, value []byte) (file bool, err error) {
 	old := rec.Next
 	rec.record(st.Outcomes)
 	if rec.open() > 0 {
-		rec.Next = st.Next.UnixNano()
+		rec.Next = stamp(st.Next)
 		return false, t.reschedule(u, old, rec)
 	}
 	rec.Next = 0
