@@ -55,6 +55,13 @@ end their message, deliveries too, the queue stays on disk.`,
 // things can fail without having changed anything: configuration, keys, ports,
 // then the store. so has what a test wants to hear of the store.
 func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Options) error {
+	// From the first moment: a reload or a lost log reader while the server starts must
+	// not end it. A write to a broken pipe as standard error would; mail can go on
+	// without a log.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	signal.Ignore(syscall.SIGPIPE)
 	cfg, err := loadConfig(path)
 	if err != nil {
 		return err
@@ -78,16 +85,12 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 	for _, e := range ears {
 		maillog.Listening(log, e.name, e.Addr().String())
 	}
-	return p.run(ctx, ears)
+	return p.run(ctx, ears, hangup)
 }
 
 // run serves until ctx ends or a listener breaks, then stops in the order that
 // loses nothing: no new sessions, running ones to their end, then the queue.
-func (p *parts) run(ctx context.Context, ears ears) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-
+func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	queueCtx, stopQueue := context.WithCancel(context.WithoutCancel(ctx))
