@@ -54,12 +54,15 @@ func (d *Deliverer) targets(ctx context.Context, g group, left *int) (all []targ
 	return all, v
 }
 
-// addresses returns the addresses of a host, IPv6 first.
+// addresses returns the addresses of a host, IPv6 first and then in turn: with a
+// bound on their number, a host of many addresses in the family that we cannot
+// reach would else never be tried in the other.
 func (d *Deliverer) addresses(ctx context.Context, h host) (addrs []netip.Addr, v *verdict) {
 	if h.addr.IsValid() {
 		return []netip.Addr{h.addr.Unmap()}, nil
 	}
-	for _, q := range []struct {
+	var families [2][]netip.Addr
+	for i, q := range []struct {
 		t    dnssec.Type
 		name string
 	}{{dnssec.TypeAAAA, "AAAA"}, {dnssec.TypeA, "A"}} {
@@ -68,8 +71,13 @@ func (d *Deliverer) addresses(ctx context.Context, h host) (addrs []netip.Addr, 
 			v = &verdict{status: statusDNS, text: troubleText(h.name, q.name, answer)}
 			continue
 		}
-		for _, a := range answer.Addrs {
-			addrs = append(addrs, a.Unmap())
+		families[i] = answer.Addrs
+	}
+	for n := range max(len(families[0]), len(families[1])) {
+		for _, f := range families {
+			if n < len(f) {
+				addrs = append(addrs, f[n].Unmap())
+			}
 		}
 	}
 	switch {
@@ -110,6 +118,7 @@ var privateNets = []netip.Prefix{
 	netip.MustParsePrefix("::/96"),          // unspecified, loopback, IPv4-compatible
 	netip.MustParsePrefix("fc00::/7"),       // unique local (RFC 4193 3.1)
 	netip.MustParsePrefix("fe80::/9"),       // link-local and the old site-local
+	netip.MustParsePrefix("64:ff9b:1::/48"), // somebody's own NAT64, to whatever IPv4 it leads (RFC 8215 3)
 }
 
 // neverNets can be no host at all, not even in a laboratory.
