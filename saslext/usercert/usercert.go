@@ -5,7 +5,8 @@
 //
 // Parse is the way in; it hands over raw text, which package saslext brings to
 // normal form. HasUID answers the question that comes before: is this a user's
-// certificate at all, or a machine's? Marshal writes the extension.
+// certificate at all, or a machine's? Marshal writes the extension; NewCA and
+// CA.Issue make whole certificates around it.
 package usercert
 
 import (
