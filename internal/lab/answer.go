@@ -20,13 +20,15 @@ type part struct {
 
 // Answer is the reply of a recursive resolver that does not validate: the
 // whole CNAME chain through all zones, signatures and denials when DO is set,
-// DS from the parent's side, RA, never AD. It is not cut to any size.
+// DS from the parent's side, RA, never AD. Asked without recursion, it is the
+// authority for all its zones (AA). It is not cut to any size.
 func (w *World) Answer(q *dns.Msg) *dns.Msg {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	reply := new(dns.Msg)
 	reply.SetReply(q)
 	reply.RecursionAvailable = true
+	reply.Authoritative = !q.RecursionDesired
 	do := false
 	if opt := q.IsEdns0(); opt != nil {
 		do = opt.Do()

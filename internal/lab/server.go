@@ -29,12 +29,12 @@ type Query struct {
 
 // DNSServer answers for a World on one port of UDP and TCP.
 type DNSServer struct {
-	world    *World
 	addr     string
 	udp, tcp *dns.Server
 	serving  sync.WaitGroup
 
 	mu      sync.Mutex
+	world   *World
 	queries []Query
 	tamper  func(q, reply *dns.Msg) *dns.Msg
 }
@@ -120,8 +120,8 @@ func (s *DNSServer) Tamper(fn func(q, reply *dns.Msg) *dns.Msg) {
 
 func (s *DNSServer) handler(transport string) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, q *dns.Msg) {
-		tamper := s.record(q, transport)
-		reply := s.world.Answer(q)
+		world, tamper := s.record(q, transport)
+		reply := world.Answer(q)
 		if tamper != nil {
 			if reply = tamper(q, reply); reply == nil {
 				return
@@ -140,8 +140,8 @@ func (s *DNSServer) handler(transport string) dns.HandlerFunc {
 	}
 }
 
-// record writes a query down and returns the tampering now in force.
-func (s *DNSServer) record(q *dns.Msg, transport string) func(q, reply *dns.Msg) *dns.Msg {
+// record writes a query down and returns the world and the tampering now in force.
+func (s *DNSServer) record(q *dns.Msg, transport string) (*World, func(q, reply *dns.Msg) *dns.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(q.Question) == 1 {
@@ -152,7 +152,7 @@ func (s *DNSServer) record(q *dns.Msg, transport string) func(q, reply *dns.Msg)
 		}
 		s.queries = append(s.queries, e)
 	}
-	return s.tamper
+	return s.world, s.tamper
 }
 
 // bare drops the final dot, except from the root.
