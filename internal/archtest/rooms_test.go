@@ -21,11 +21,12 @@ var rooms = map[string]string{
 	"smtpd/wire":   "internal/limit",                                              // sockets, lines and TLS: no mail
 	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
-	"saslext":           "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
-	"saslext/usercert":  "internal/certname internal/dnsname internal/pemfile",
-	"daneclient":        "daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
-	"daneclient/tlsa":   "", // pure: no DNS queries, no names
-	"daneclient/dnssec": "internal/dnsname",
+	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
+	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
+	"daneclient":          "daneclient/clientid daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
+	"daneclient/tlsa":     "", // pure: no DNS queries, no names
+	"daneclient/dnssec":   "internal/dnsname",
+	"daneclient/rollover": "daneclient daneclient/tlsa internal/dnsname internal/servercert", // keys and waits: no DNS queries
 
 	"daneclient/clientid":         "internal/dnsname", // TLS alone: no TLSA, no DNS
 	"daneclient/clientid/overlay": "",                 // a tool of the build
