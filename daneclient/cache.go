@@ -16,12 +16,13 @@ import (
 type key struct {
 	owner dnsname.Name
 	user  bool
+	named bool
 	chain [sha256.Size]byte
 }
 
 // keyOf hashes the certificates as they came; DER says itself where each ends.
 func keyOf(c claim, chain []*x509.Certificate) key {
-	k := key{owner: c.owner, user: c.user}
+	k := key{owner: c.owner, user: c.user, named: c.named}
 	if len(chain) == 1 {
 		k.chain = sha256.Sum256(chain[0].Raw)
 		return k

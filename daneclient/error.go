@@ -1,8 +1,11 @@
 package daneclient
 
 import (
+	"crypto/tls"
+	"errors"
 	"strings"
 
+	"dancemta/daneclient/clientid"
 	"dancemta/internal/dnsname"
 )
 
@@ -19,6 +22,8 @@ const (
 	AmbiguousName            // several names that rules allow
 	NotAllowed               // no rule allows the name; no query was made
 	ForbiddenName            // a name or certificate that is never a client
+	BadClientName            // what came by dane_clientid is no name
+	NameMismatch             // the certificate was not made for the name told by dane_clientid
 	NoRecord                 // a secure answer without TLSA records
 	Unusable                 // TLSA records, none of which says anything here
 	NoMatch                  // usable records, none for this chain
@@ -32,7 +37,8 @@ const (
 var reasonWords = [...]string{
 	NoCertificate: "no-certificate", WeakTLS: "weak-tls", Resumed: "resumed",
 	NoName: "no-name", AmbiguousName: "ambiguous-name", NotAllowed: "not-allowed",
-	ForbiddenName: "forbidden-name", NoRecord: "no-record", Unusable: "unusable",
+	ForbiddenName: "forbidden-name", BadClientName: "bad-client-name", NameMismatch: "name-mismatch",
+	NoRecord: "no-record", Unusable: "unusable",
 	NoMatch: "no-match", Insecure: "insecure", WildcardForbidden: "wildcard-forbidden",
 	BogusDNS: "bogus-dns", FailedDNS: "failed-dns", Overloaded: "overloaded",
 }
@@ -78,9 +84,24 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Temporary() bool {
 	switch e.Reason {
 	case NoCertificate, WeakTLS, Resumed, NoName, AmbiguousName, NotAllowed, ForbiddenName,
-		NoRecord, Unusable, NoMatch, Insecure, WildcardForbidden:
+		BadClientName, NameMismatch, NoRecord, Unusable, NoMatch, Insecure, WildcardForbidden:
 		return false
 	default:
 		return true
 	}
+}
+
+// MustAbort reports whether a server that asked for dane_clientid must end the
+// handshake, whatever its policy on peers without an identity (client-auth 8.2).
+func (e *Error) MustAbort() bool {
+	return e.Reason == NameMismatch || errors.Is(e.Err, clientid.ErrEmpty) || errors.Is(e.Err, clientid.ErrEncoding)
+}
+
+// Alert is the alert that ends a handshake for this reason. It is one for all,
+// so that it tells a stranger nothing, but for bytes that TLS cannot read.
+func (e *Error) Alert() tls.AlertError {
+	if errors.Is(e.Err, clientid.ErrEncoding) {
+		return clientid.AlertDecodeError
+	}
+	return clientid.AlertHandshakeFailure
 }

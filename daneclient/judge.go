@@ -2,6 +2,7 @@ package daneclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -23,6 +24,7 @@ type claim struct {
 	owner dnsname.Name
 	san   string // the dNSName that claims it, for usage 2
 	user  bool
+	named bool // by dane_clientid: then the owner itself must be a dNSName
 }
 
 // judge proves a claim or returns an *Error. The plan: the cache; then, once
@@ -105,6 +107,9 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time) verdic
 	}
 	match, err := tlsa.Match(usable, cred.Chain, tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly})
 	if err != nil {
+		if miss, ok := errors.AsType[*tlsa.MismatchError](err); ok && miss.OnlyName {
+			return refuse(NameMismatch, "", err)
+		}
 		return refuse(NoMatch, "", err)
 	}
 	until := earliest(answer.Expires, now.Add(maxLife))

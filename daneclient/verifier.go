@@ -25,15 +25,21 @@ import (
 	"dancemta/internal/dnsname"
 )
 
-// SourceCertificate says that the client's name was read from its certificate.
-const SourceCertificate = "certificate"
+// Source says where a client's name came from.
+type Source string
+
+// The sources, in the words of logs and of the configuration.
+const (
+	SourceExtension   Source = "extension"   // dane_clientid
+	SourceCertificate Source = "certificate" // the dNSName
+)
 
 // Client is a peer whose TLSA records match its certificate.
 type Client struct {
 	Name   dnsname.Name // the owner name, underscore labels and all
 	Record tlsa.Record  // the record that matched
 	Until  time.Time    // judge it again after this
-	Source string       // where the name came from: SourceCertificate
+	Source Source
 }
 
 // Anchor is a proof that a chain ends at the CA published at Owner.
@@ -128,23 +134,49 @@ func (v *Verifier) Forget() {
 	v.mem.Store(&memory{flights: flights{running: map[key]*flight{}}, cache: newCache(v.opts.CacheSize)})
 }
 
-// Client names the peer behind cred, or returns an *Error. The steps: the
-// owner names that its certificate may claim, those that allowed lets through
-// (nil lets none), exactly one of which must remain; only then the lookup, and
-// the match. It never asks DNS about a name that allowed refuses.
+// Client names the peer behind cred, or returns an *Error. The steps: the name
+// told by dane_clientid, else the owner names that the certificate may claim;
+// those that allowed lets through (nil lets none), exactly one of which must
+// remain; only then the lookup, and the match. It never asks DNS about a name
+// that allowed refuses, and a name told and refused is final.
 func (v *Verifier) Client(ctx context.Context, cred Credential, allowed func(dnsname.Name) bool) (Client, error) {
 	if err := cred.check(); err != nil {
 		return Client{}, err
 	}
-	c, err := choose(cred.Chain[0], allowed)
+	c, err := claimOf(cred, allowed)
 	if err != nil {
 		return Client{}, err
 	}
-	verdict, err := v.judge(ctx, claim{owner: c.owner, san: c.san}, cred)
+	verdict, err := v.judge(ctx, c, cred)
 	if err != nil {
 		return Client{}, err
 	}
-	return Client{Name: c.owner, Record: verdict.record, Until: verdict.until, Source: SourceCertificate}, nil
+	client := Client{Name: c.owner, Record: verdict.record, Until: verdict.until, Source: SourceCertificate}
+	if c.named {
+		client.Source = SourceExtension
+	}
+	return client, nil
+}
+
+// claimOf returns the one claim of a client that is worth a lookup.
+func claimOf(cred Credential, allowed func(dnsname.Name) bool) (claim, error) {
+	if !cred.Named {
+		if cred.extensionOnly {
+			return claim{}, &Error{Reason: NoName, Detail: "no dane_clientid, and names of certificates do not count here"}
+		}
+		c, err := choose(cred.Chain[0], allowed)
+		return claim{owner: c.owner, san: c.san}, err
+	}
+	if err := cred.NameError(); err != nil {
+		return claim{}, err
+	}
+	switch {
+	case isForbidden(cred.Name):
+		return claim{}, &Error{Reason: ForbiddenName, Name: cred.Name, Detail: "never names a client"}
+	case allowed == nil || !allowed(cred.Name):
+		return claim{}, &Error{Reason: NotAllowed, Name: cred.Name}
+	}
+	return claim{owner: cred.Name, san: cred.Name.String(), named: true}, nil // client-auth 8.2: verbatim
 }
 
 // Anchored proves that cred chains to a CA published at owner, which must be
@@ -159,10 +191,15 @@ func (v *Verifier) Anchored(ctx context.Context, owner dnsname.Name, cred Creden
 	if !ok {
 		return Anchor{}, &Error{Reason: ForbiddenName, Name: owner, Detail: "not _user and a domain"}
 	}
-	if !soleName(cred.Chain[0], domain) {
+	switch {
+	case cred.Named && (cred.nameErr != nil || cred.Name != owner):
+		return Anchor{}, &Error{Reason: NameMismatch, Name: owner, Detail: "another name was told by dane_clientid"}
+	case !cred.Named && cred.extensionOnly:
+		return Anchor{}, &Error{Reason: NoName, Detail: "no dane_clientid, and names of certificates do not count here"}
+	case !soleName(cred.Chain[0], domain):
 		return Anchor{}, &Error{Reason: ForbiddenName, Name: owner, Detail: "the domain is not the certificate's one dNSName"}
 	}
-	verdict, err := v.judge(ctx, claim{owner: owner, san: domain.String(), user: true}, cred)
+	verdict, err := v.judge(ctx, claim{owner: owner, san: domain.String(), user: true, named: cred.Named}, cred)
 	if err != nil {
 		return Anchor{}, err
 	}

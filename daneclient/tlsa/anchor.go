@@ -53,7 +53,13 @@ func matchAnchors(records []Record, shown []*fingerprint, o Options, miss *Misma
 		}
 		return Result{}, false
 	}
-	return result, !result.NotAfter.IsZero()
+	matched := !result.NotAfter.IsZero()
+	if matched && !holdsName(shown[0].cert, o.Name) { // RFC 7671 5.2.3
+		miss.OnlyName = true
+		miss.add(result.Record, fmt.Sprintf("leaf does not hold the dNSName %.80q", o.Name))
+		return Result{}, false
+	}
+	return result, matched
 }
 
 // chainProblem says what is wrong with the peer's chain whatever the records
@@ -66,8 +72,6 @@ func chainProblem(shown []*fingerprint, o Options) string {
 		return fmt.Sprintf("chain of %d certificates, over %d", len(shown), maxChain)
 	case o.Now.IsZero():
 		return "no time to judge the chain by" // crypto/x509 would take the clock
-	case !holdsName(shown[0].cert, o.Name):
-		return fmt.Sprintf("leaf does not hold the dNSName %.80q", o.Name)
 	}
 	for _, f := range shown[1:] {
 		if why := slowKey(f.cert.PublicKey); why != "" {

@@ -9,7 +9,7 @@ import (
 // Options of Match.
 type Options struct {
 	// Name is the dNSName that the leaf must hold for usage 2; the empty name
-	// is held by none.
+	// is held by none. It is compared last, see MismatchError.OnlyName.
 	Name string
 	// Now is when the chain must be valid for usage 2; at the zero time none is.
 	Now time.Time

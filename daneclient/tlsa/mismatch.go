@@ -16,6 +16,9 @@ const (
 type MismatchError struct {
 	Tried []Attempt
 	More  int // attempts that are not listed
+	// OnlyName says that a usage 2 record matched in everything but the name:
+	// the certificate is good, and was not made for who shows it.
+	OnlyName bool
 }
 
 // Attempt is one record that did not match.
