@@ -1,7 +1,6 @@
 // Package newfile writes files that must not be there yet, such as keys and
 // certificates: each appears with its whole content or not at all, is on disk
-// when Write returns, and never takes the place of another. Replace is for the
-// few files that are meant to change.
+// when Write returns, and never takes the place of another.
 package newfile
 
 import (
@@ -60,21 +59,6 @@ func Write(files ...File) error {
 		}
 	}
 	return syncDirs(files)
-}
-
-// Replace writes a file whether or not there is one: readers see the old
-// content or the new one, whole.
-func Replace(f File) error {
-	temp, err := writeTemp(f)
-	if err == nil {
-		if err = os.Rename(temp, f.Path); err != nil {
-			os.Remove(temp) // of no use now
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Path, cause(err))
-	}
-	return syncDirs([]File{f})
 }
 
 // Free returns an error that wraps fs.ErrExist when a path is taken, if only by

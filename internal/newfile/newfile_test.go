@@ -105,25 +105,6 @@ func TestWriteTwiceTheSame(t *testing.T) {
 	}
 }
 
-func TestReplace(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "state")
-	for _, text := range []string{"one", "two"} {
-		if err := newfile.Replace(newfile.File{Path: path, Data: []byte(text), Mode: newfile.Secret}); err != nil {
-			t.Fatal(err)
-		}
-		if content(t, path) != text {
-			t.Errorf("not %q", text)
-		}
-	}
-	if got := names(t, dir); len(got) != 1 {
-		t.Errorf("left behind: %v", got)
-	}
-	if err := newfile.Replace(newfile.File{Path: dir, Mode: newfile.Secret}); err == nil {
-		t.Error("a folder was replaced")
-	}
-}
-
 func TestWriteWhereNothingCanBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
