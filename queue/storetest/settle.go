@@ -62,6 +62,26 @@ func testSettle(t *testing.T, open Open) {
 	}
 }
 
+// testSettleNoTime: who says no time, or one beyond all others, harms no order.
+func testSettleNoTime(t *testing.T, open Open) {
+	s := open()
+	put(t, s, envelope("x@a.test"), time.Time{}, []byte("x"))
+	put(t, s, envelope("y@a.test"), start(), []byte("y"))
+	jobs, _ := due(t, s, request(start(), 10, 10))
+	same(t, "jobs", len(jobs), 2)
+	for _, j := range jobs {
+		settle(t, s, settlement(j, queue.Deferred, time.Time{}))
+	}
+	jobs, _ = due(t, s, request(start(), 10, 10))
+	same(t, "due at once", len(jobs), 2)
+	for _, j := range jobs {
+		settle(t, s, settlement(j, queue.Deferred, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)))
+	}
+	jobs, next := due(t, s, request(start(), 10, 10))
+	same(t, "due in the end", len(jobs), 0)
+	same(t, "next", next.After(after(200*365*24*time.Hour)), true)
+}
+
 // bounceOf is a bounce for the sender of the stories.
 func bounceOf(body string) *queue.Bounce {
 	env := envelope("rick@partner.test")
