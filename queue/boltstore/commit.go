@@ -193,15 +193,22 @@ func (e *spoiled) Unwrap() error { return e.err }
 // try applies and commits. errs are the answers to the operations, valid when
 // err is nil; after an error nothing has changed.
 func (s *Store) try(group []*op) (errs []error, err error) {
-	t, err := s.begin()
-	if err != nil {
+	var t *txn
+	if err := guarded(func() (err error) { t, err = s.begin(); return err }); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			t.leases.release(t.leased)
-		}
-	}()
+	err = guarded(func() (err error) { errs, err = s.applyAll(t, group); return err })
+	if err != nil {
+		t.leases.release(t.leased)
+	}
+	if errors.Is(err, errDamaged) {
+		t.giveUp()
+	}
+	return errs, err
+}
+
+// applyAll does the operations of a group in one transaction, which it ends.
+func (s *Store) applyAll(t *txn, group []*op) (errs []error, err error) {
 	errs = make([]error, len(group))
 	for i, o := range group {
 		errs[i] = o.apply(t)

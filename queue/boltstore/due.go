@@ -41,7 +41,7 @@ func (s *Store) Due(r queue.DueRequest) (jobs []queue.Job, next time.Time, err e
 
 // firstDue returns the time of the first entry of the due index.
 func (s *Store) firstDue() (at time.Time, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.view(func(tx *bolt.Tx) error {
 		if k, _ := tx.Bucket(bucketDue).Cursor().First(); k != nil {
 			ns, _ := splitDue(k)
 			at = time.Unix(0, ns)
@@ -49,9 +49,9 @@ func (s *Store) firstDue() (at time.Time, err error) {
 		return nil
 	})
 	if err != nil {
-		err = &queue.Error{Kind: queue.Broken, Err: err}
+		return at, s.fail(err) // or mail would be taken that nobody delivers
 	}
-	return at, err
+	return at, nil
 }
 
 // lease walks the due index from its start. Each step either passes by a

@@ -410,6 +410,67 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// TestDamagedPages: bbolt panics, or runs into the end of its map, on pages that are
+// not what they should be. The process lives on, and promises nothing.
+func TestDamagedPages(t *testing.T) {
+	for name, in := range map[string]func(*bolt.Tx) error{
+		"panic": func(*bolt.Tx) error { panic("page 7: invalid page type") },
+		"fault": func(*bolt.Tx) error {
+			gone, err := syscall.Mmap(-1, 0, 4096, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+			if err != nil {
+				return err
+			}
+			defer syscall.Munmap(gone)
+			return fmt.Errorf("octet %d", gone[9])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			armed := false
+			s, err := Open(t.TempDir(), Options{commit: func(tx *bolt.Tx) error {
+				if armed {
+					return in(tx)
+				}
+				return tx.Commit()
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := mustAccept(t, s, small)
+			if err := s.view(in); !errors.Is(err, errDamaged) {
+				t.Errorf("read: %v", err)
+			}
+			armed = true
+			for range 2 {
+				if err := accept(s, mail("a.test"), small); !queue.IsKind(err, queue.Broken) {
+					t.Errorf("put: %v", err)
+				}
+			}
+			expectKept(t, s, env.ID, small)
+			if err := s.Close(); err != nil { // the transaction that panicked must not hold its lock
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestUnreadableIndex: a queue that cannot be read takes no more mail either.
+func TestUnreadableIndex(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := lease(s); !queue.IsKind(err, queue.Broken) {
+		t.Errorf("due: %v", err)
+	}
+	if err := s.ready(); !queue.IsKind(err, queue.Broken) {
+		t.Errorf("put: %v", err)
+	}
+}
+
 // TestShortFile: a spool file that lost octets is an error, not a short message.
 func TestShortFile(t *testing.T) {
 	dir := t.TempDir()

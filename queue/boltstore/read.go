@@ -25,7 +25,7 @@ func (s *Store) opener(id queue.ID) func() (io.ReadCloser, error) {
 // Body implements queue.Store. No transaction stays open between two reads.
 func (s *Store) Body(id queue.ID) (io.ReadCloser, error) {
 	var msg messageRecord
-	err := s.db.View(func(tx *bolt.Tx) error { return getMessage(tx, id, &msg) })
+	err := s.view(func(tx *bolt.Tx) error { return getMessage(tx, id, &msg) })
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 }
 
 func (r *bodyReader) fetch() error {
-	err := r.s.db.View(func(tx *bolt.Tx) error {
+	err := r.s.view(func(tx *bolt.Tx) error {
 		v := tx.Bucket(bucketBody).Get(bodyKey(r.id, r.chunk))
 		if len(v) == 0 || int64(len(v)) > r.left {
 			return fmt.Errorf("body of %s: %w", r.id, queue.ErrNotFound)
@@ -101,7 +101,7 @@ func (r *bodyReader) Close() error { return nil }
 
 // Get implements queue.Store.
 func (s *Store) Get(id queue.ID) (sum queue.Summary, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.view(func(tx *bolt.Tx) error {
 		var msg messageRecord
 		if err := getMessage(tx, id, &msg); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (s *Store) Each(f func(queue.Summary) error) error {
 
 // page returns the messages that follow the id last.
 func (s *Store) page(last []byte) (page []queue.Summary, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketMessage).Cursor()
 		k, v := c.Seek(last)
 		if last != nil && bytes.Equal(k, last) {

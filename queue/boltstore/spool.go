@@ -159,7 +159,7 @@ func (s *Store) sweepFile(name string) error {
 
 // claimed reports whether a message says that its body is a file.
 func (s *Store) claimed(id queue.ID) (claimed bool, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.view(func(tx *bolt.Tx) error {
 		value := tx.Bucket(bucketMessage).Get([]byte(id))
 		if value == nil {
 			return nil

@@ -176,7 +176,7 @@ func openBolt(path string, o Options) (*bolt.DB, error) {
 			continue
 		}
 		var db *bolt.DB
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
+		options := &bolt.Options{
 			Timeout:         o.Timeout,
 			ReadOnly:        o.ReadOnly,
 			FreelistType:    bolt.FreelistMapType,
@@ -184,7 +184,8 @@ func openBolt(path string, o Options) (*bolt.DB, error) {
 			InitialMmapSize: int(size),
 			OpenFile:        o.openFile,
 			NoStatistics:    true,
-		})
+		}
+		err = guarded(func() (err error) { db, err = bolt.Open(path, 0o600, options); return err })
 		if err == nil {
 			return db, nil
 		}
@@ -208,7 +209,8 @@ func openError(path string, err error) error {
 // prepare checks the format, makes what is missing and sweeps the spool.
 func (s *Store) prepare() error {
 	path := filepath.Join(s.dir, fileName)
-	fresh, err := checkFormat(s.db)
+	fresh := false
+	err := guarded(func() (err error) { fresh, err = checkFormat(s.db); return err })
 	if err != nil {
 		return fmt.Errorf("queue file %s: %w", path, err)
 	}
