@@ -89,8 +89,11 @@ func checkListenerTLS(c *Config, f *faults, path string, l Listener) {
 	if l.ClientCertificates == CertificatesOff && l.ImplicitLogin {
 		f.key(path+".implicit_login", "needs certificates, and client_certificates is \"off\"", `write "ask" there, or drop implicit_login`)
 	}
-	if len(l.ClientNames) == 0 && f.clean(path+".client_names") {
+	if len(l.ClientNames) == 0 && f.index.has(path+".client_names") && f.clean(path+".client_names") {
 		f.key(path+".client_names", "is empty", `write ["certificate"], or client_certificates = "off"`)
+	}
+	if l.ClientCertificates == CertificatesOff && l.DANEFailure == Abort {
+		f.key(path+".dane_failure", `"abort" needs certificates, and client_certificates is "off"`, `write "ask" there, or drop dane_failure`)
 	}
 }
 
@@ -188,6 +191,9 @@ func checkAuthzid(c *Config, f *faults) {
 func checkNumbers(c *Config, f *faults) {
 	if len(c.Queue.Retry) == 0 && f.clean("queue.retry") {
 		f.key("queue.retry", "is empty", `write at least one pause, such as ["5m", "1h"]`)
+	}
+	if c.DANE.ExtensionType > 65535 {
+		f.key("dane.extension_type", fmt.Sprintf("%d is no type of an extension", c.DANE.ExtensionType), "write a number from 1 to 65535, or drop the key for 65500")
 	}
 	if c.Delivery.MXPort > 65535 {
 		f.key("delivery.mx_port", fmt.Sprintf("%d is no port", c.Delivery.MXPort), "write a number from 1 to 65535, or drop the key for 25")

@@ -34,6 +34,7 @@ type Config struct {
 	Log          Log           `toml:"log"`
 	TLS          TLS           `toml:"tls"`
 	Listeners    []Listener    `toml:"listener"` // at least one
+	DANE         DANE          `toml:"dane"`
 	DNS          DNS           `toml:"dns"`
 	RelayDomains []RelayDomain `toml:"relay_domain"`
 	Rules        []Rule        `toml:"rule"`
@@ -76,12 +77,26 @@ type Listener struct {
 	// or "require" (no TLS without one, and no mail but from whom DNS proves, not
 	// even for relay domains). Default "ask".
 	ClientCertificates ClientCertificates `toml:"client_certificates"`
-	// client_names: where a client's TLSA owner name is taken from. This build
-	// knows one source, the certificate. Default ["certificate"].
+	// client_names: where a client's TLSA owner name is taken from: "extension"
+	// (dane_clientid, told in the TLS handshake; not known to builds without the
+	// overlay, see "dancemta version") and "certificate" (its dNSName). Who tells a
+	// name is judged by that one alone. Default: all that this build knows.
 	ClientNames []ClientName `toml:"client_names"`
+	// dane_failure: what becomes of a peer that told a name by dane_clientid and
+	// did not prove it: "unauthenticated" (it goes on as nobody) or "abort" (the
+	// handshake ends with the alert handshake_failure; with client_certificates =
+	// "require" that of every peer without an identity). Default "unauthenticated".
+	DANEFailure DANEFailure `toml:"dane_failure"`
 	// implicit_login: a user's certificate logs its user in at MAIL, without AUTH.
 	// Default false.
 	ImplicitLogin bool `toml:"implicit_login"`
+}
+
+// DANE says what holds for the authentication of all clients.
+type DANE struct {
+	// dane.extension_type: the number of the TLS extension dane_clientid. Default
+	// 65500, for private use until there is an official one.
+	ExtensionType int `toml:"extension_type"`
 }
 
 // DNS says whom to ask and what to trust. Answers are validated here, so any

@@ -71,6 +71,7 @@ func (f *faults) decodeError(err error) {
 func defaults() *Config {
 	return &Config{
 		Log:    Log{Level: "info", Format: Text},
+		DANE:   DANE{ExtensionType: 65500},
 		DNS:    DNS{Timeout: Duration{5 * time.Second}},
 		Limits: Limits{MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8},
 		Queue:  Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, Concurrency: 50, PerDestination: 5},
@@ -91,8 +92,8 @@ func (c *Config) fillLists() {
 		if l.ClientCertificates == "" {
 			l.ClientCertificates = CertificatesAsk
 		}
-		if !c.index.has(fmt.Sprintf("listener[%d].client_names", i)) {
-			l.ClientNames = []ClientName{FromCertificate}
+		if l.DANEFailure == "" {
+			l.DANEFailure = Unauthenticated
 		}
 	}
 }

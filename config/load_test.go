@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,11 +80,12 @@ func TestFull(t *testing.T) {
 		Log: Log{"info", Text},
 		TLS: TLS{in("mx.pem"), "/etc/dancemta/mx.key"},
 		Listeners: []Listener{
-			{"mx", Relay, ":25", CertificatesAsk, []ClientName{FromCertificate}, false},
-			{"submission", Submission, "192.0.2.1:587", CertificatesAsk, []ClientName{FromCertificate}, false},
-			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, []ClientName{FromCertificate}, true},
+			{"mx", Relay, ":25", CertificatesAsk, []ClientName{FromExtension, FromCertificate}, Abort, false},
+			{"submission", Submission, "192.0.2.1:587", CertificatesAsk, nil, Unauthenticated, false},
+			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, nil, Unauthenticated, true},
 		},
-		DNS: DNS{[]Upstream{"127.0.0.1:53", "[::1]:53"}, in("root.key"), Duration{5 * time.Second}},
+		DANE: DANE{65500},
+		DNS:  DNS{[]Upstream{"127.0.0.1:53", "[::1]:53"}, in("root.key"), Duration{5 * time.Second}},
 		RelayDomains: []RelayDomain{
 			{name("example.org"), RecipientsFile, in("recipients.txt"), []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
 			{name("xn--bcher-kva.example"), RecipientsAny, "", nil},
@@ -105,7 +105,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 58, "rule[2].from": 62, "authzid[0].to": 74, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 59, "rule[2].from": 63, "authzid[0].to": 75, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}
@@ -131,7 +131,8 @@ func TestAbsentIsSafe(t *testing.T) {
 		"nobody may relay":                    len(c.Rules) == 0 && len(c.Authzid) == 0 && len(c.RelayDomains) == 0,
 		"no certificate":                      c.TLS == TLS{},
 		"certificates are asked for":          l.ClientCertificates == CertificatesAsk,
-		"names come from certificates":        slices.Equal(l.ClientNames, []ClientName{FromCertificate}),
+		"names come from where the build can": l.ClientNames == nil && c.DANE == DANE{65500},
+		"failures make nobody, not noise":     l.DANEFailure == Unauthenticated,
 		"nobody logs in without AUTH":         !l.ImplicitLogin,
 		"private targets are refused":         !c.Delivery.AllowPrivateTargets,
 		"mail goes to port 25":                c.Delivery.MXPort == 25,

@@ -33,6 +33,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[Kind]():               quoteAll(kinds),
 	reflect.TypeFor[ClientCertificates](): quoteAll(clientCertificates),
 	reflect.TypeFor[ClientName]():         quoteAll(clientNames),
+	reflect.TypeFor[DANEFailure]():        quoteAll(daneFailures),
 	reflect.TypeFor[Recipients]():         quoteAll(recipients),
 	reflect.TypeFor[Action]():             quoteAll(actions),
 	reflect.TypeFor[string]():             `a text in quotes`,
@@ -73,13 +74,30 @@ func (c *ClientCertificates) UnmarshalText(b []byte) error { return oneOf(c, b, 
 // ClientName is a source of a client's TLSA owner name.
 type ClientName string
 
-// FromCertificate takes the name from the certificate's subjectAltName.
-const FromCertificate ClientName = "certificate"
+// The sources of names.
+const (
+	FromExtension   ClientName = "extension"   // dane_clientid
+	FromCertificate ClientName = "certificate" // the subjectAltName
+)
 
-var clientNames = []ClientName{FromCertificate}
+var clientNames = []ClientName{FromExtension, FromCertificate}
 
 // UnmarshalText accepts the known words only.
 func (c *ClientName) UnmarshalText(b []byte) error { return oneOf(c, b, clientNames) }
+
+// DANEFailure is what becomes of a peer that told a name and did not prove it.
+type DANEFailure string
+
+// The values of dane_failure.
+const (
+	Unauthenticated DANEFailure = "unauthenticated"
+	Abort           DANEFailure = "abort"
+)
+
+var daneFailures = []DANEFailure{Unauthenticated, Abort}
+
+// UnmarshalText accepts the known words only.
+func (d *DANEFailure) UnmarshalText(b []byte) error { return oneOf(d, b, daneFailures) }
 
 // Recipients says which mailboxes of a relay domain exist.
 type Recipients string

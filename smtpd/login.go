@@ -76,7 +76,7 @@ func (s *session) verifyClient(rules *policy.Rules) (c daneclient.Client, err er
 // logCheck writes the verdict down; one that the session's end cut off is none.
 func (s *session) logCheck(c *clientCheck) {
 	if c.err == nil {
-		maillog.Client(s.opts.Logger, s.log, c.client.Name.String(), c.client.Record.Short())
+		maillog.Client(s.opts.Logger, s.log, c.client.Name.String(), string(c.client.Source), c.client.Record.Short())
 		return
 	}
 	if s.ctx.Err() != nil {

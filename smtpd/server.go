@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dancemta/daneclient"
+	"dancemta/daneclient/clientid"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/limit"
 	"dancemta/internal/mailaddr"
@@ -51,6 +52,13 @@ type Listener struct {
 	ClientCertificates ClientCertificates
 	// ImplicitLogin logs a user in by his certificate alone, without AUTH.
 	ImplicitLogin bool
+	// Names says where the names of clients come from; the zero value means the
+	// certificate.
+	Names daneclient.Sources
+	// Abort ends the handshake of a peer that told a name by dane_clientid which
+	// it does not prove; without it the peer is nobody. With Require it ends that
+	// of every peer without an identity.
+	Abort bool
 }
 
 // Queue takes responsibility for messages. Accept reads body to its end and
@@ -123,8 +131,11 @@ func New(o Options) (*Server, error) {
 	s := &Server{opts: o, fronts: map[string]*front{}}
 	for _, l := range o.Listeners {
 		f := &front{Server: s, Listener: l}
+		if f.Names == (daneclient.Sources{}) {
+			f.Names.Certificate = true
+		}
 		var err error
-		if f.wire, err = wire.New(f.wireConfig()); err != nil {
+		if f.wire, err = f.newWire(); err != nil {
 			return nil, fmt.Errorf("smtpd: listener %s: %w", l.Name, err)
 		}
 		s.fronts[l.Name] = f
@@ -162,24 +173,32 @@ func (o *Options) check() error {
 	return nil
 }
 
-func (f *front) wireConfig() wire.Config {
-	return wire.Config{
+func (f *front) newWire() (*wire.Server, error) {
+	tlsConfig, err := f.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	limits := f.opts.Limits
+	if f.judgesHandshakes() && limits.Handshake == 0 {
+		limits.Handshake = judgedHandshake
+	}
+	return wire.New(wire.Config{
 		Hostname:    f.opts.Hostname.String(),
-		TLS:         f.tlsConfig(),
+		TLS:         tlsConfig,
 		Implicit:    f.Kind == Submissions,
 		RequireTLS:  f.Kind == Submission || f.ClientCertificates == Require,
 		SMTP:        f.smtpServer,
 		Connections: f.opts.Connections,
 		OnEvent:     f.event,
-		Limits:      f.opts.Limits,
-	}
+		Limits:      limits,
+	})
 }
 
 // tlsConfig never sets ClientCAs: DNS vouches for clients, so any certificate
 // may come, and an empty list of CAs invites all of them.
-func (f *front) tlsConfig() *tls.Config {
+func (f *front) tlsConfig() (*tls.Config, error) {
 	if f.opts.Certificate == nil {
-		return nil
+		return nil, nil
 	}
 	c := &tls.Config{GetCertificate: f.opts.Certificate, MinVersion: tls.VersionTLS12}
 	switch f.ClientCertificates {
@@ -191,7 +210,10 @@ func (f *front) tlsConfig() *tls.Config {
 	}
 	// A ticket would bring back a certificate whose records may be gone since.
 	c.SessionTicketsDisabled = c.ClientAuth != tls.NoClientCert
-	return c
+	if !f.judgesHandshakes() {
+		return c, nil
+	}
+	return c, clientid.Request(c, f.Names.Extension, f.finishHandshake)
 }
 
 // smtpServer makes the go-smtp server of one phase of one connection. The

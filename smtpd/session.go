@@ -59,7 +59,7 @@ func newSession(f *front, p peer, helo func() string) *session {
 	s.log = maillog.Session{ID: p.Session(), Listener: f.Name, Peer: p.RemoteAddr().String()}
 	s.ctx, s.cancel = context.WithCancel(p.Context())
 	if s.state, s.secure = p.TLS(); s.secure {
-		s.cred, s.certified = daneclient.FromState(s.state, s.remote)
+		s.cred, s.certified = f.Names.Credential(s.state, s.remote)
 	}
 	if s.Kind == Relay {
 		s.startCheck() // early, so that its end is seldom waited for

@@ -30,7 +30,7 @@ a problem; warnings alone leave it at 0.`,
 			}
 			r := &report{w: c.OutOrStdout()}
 			r.ok("%s says nothing wrong", path)
-			r.everything(c.Context(), cfg)
+			r.everything(c.Context(), path, cfg)
 			if r.problems > 0 {
 				return &exitError{code: exitBroken, err: fmt.Errorf("%d problems, %d warnings", r.problems, r.warnings)}
 			}
@@ -72,7 +72,7 @@ func (r *report) problem(err error) {
 	}
 }
 
-func (r *report) everything(ctx context.Context, cfg *config.Config) {
+func (r *report) everything(ctx context.Context, path string, cfg *config.Config) {
 	r.certificate(cfg.TLS)
 	if err := checkStateDir(string(cfg.StateDir)); err != nil {
 		r.problem(fmt.Errorf("state_dir: %w", err))
@@ -81,7 +81,10 @@ func (r *report) everything(ctx context.Context, cfg *config.Config) {
 	}
 	r.rules(cfg)
 	r.laboratory(cfg)
-	r.note("client names: %s", clientNameSources)
+	if err := checkBuild(path, cfg); err != nil {
+		r.problem(err)
+	}
+	r.note("client names: %s", clientNameSources())
 	r.dns(ctx, cfg)
 }
 

@@ -119,7 +119,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestVersionCompletionMan(t *testing.T) {
-	if code, out, _ := run(t, "version"); code != 0 || !strings.Contains(out, "client names: certificate") {
+	if code, out, _ := run(t, "version"); code != 0 || !strings.Contains(out, "client names: "+clientNameSources()) {
 		t.Errorf("version: %d, %q", code, out)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {

@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"dancemta/config"
 	"dancemta/daneclient"
+	"dancemta/daneclient/clientid"
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/admin"
 	"dancemta/internal/limit"
@@ -50,6 +52,9 @@ type live struct {
 
 func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Options) (*parts, error) {
 	p := &parts{path: path, cfg: cfg, log: log, admin: admin.New()}
+	if err := checkBuild(path, cfg); err != nil {
+		return nil, err
+	}
 	l, err := newLive(cfg)
 	if err != nil {
 		return nil, err
@@ -285,9 +290,43 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 	for _, l := range p.cfg.Listeners {
 		o.Listeners = append(o.Listeners, smtpd.Listener{
 			Name: l.Name, Kind: kinds[l.Kind], ClientCertificates: certificates[l.ClientCertificates], ImplicitLogin: l.ImplicitLogin,
+			Names: clientNames(l, p.cfg.DANE), Abort: l.DANEFailure == config.Abort,
 		})
 	}
 	return o
+}
+
+// clientNames are the sources of a listener; by default all that this build knows.
+func clientNames(l config.Listener, c config.DANE) (s daneclient.Sources) {
+	names := l.ClientNames
+	if len(names) == 0 {
+		names = []config.ClientName{config.FromCertificate}
+		if clientid.Supported {
+			names = append(names, config.FromExtension)
+		}
+	}
+	for _, n := range names {
+		switch n {
+		case config.FromExtension:
+			s.Extension = uint16(c.ExtensionType) // config has checked its range
+		case config.FromCertificate:
+			s.Certificate = true
+		}
+	}
+	return s
+}
+
+// checkBuild refuses what this build cannot do: a listener that names the
+// extension would silently never see one.
+func checkBuild(path string, cfg *config.Config) error {
+	for i, l := range cfg.Listeners {
+		if clientid.Supported || !slices.Contains(l.ClientNames, config.FromExtension) {
+			continue
+		}
+		return &exitError{exitConfig, fmt.Errorf("%s:%d: listener.client_names: %w", path, cfg.Line(fmt.Sprintf("listener[%d].client_names", i)), clientid.ErrUnsupported),
+			[]string{`build it by "make build", or write client_names = ["certificate"]`}}
+	}
+	return nil
 }
 
 var kinds = map[config.Kind]smtpd.Kind{

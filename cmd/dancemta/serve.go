@@ -103,7 +103,7 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	for _, e := range ears {
 		wait.Go(func() { broken <- p.serveEar(e) })
 	}
-	maillog.Ready(p.log, version)
+	maillog.Ready(p.log, version, clientNameSources())
 	var failure error
 	for failure == nil && ctx.Err() == nil {
 		select {

@@ -6,13 +6,20 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"dancemta/daneclient/clientid"
 )
 
 // version is set by the linker in releases.
 var version = "development"
 
 // clientNameSources says where this build takes a client's name from.
-const clientNameSources = "certificate (this build has no dane_clientid extension)"
+func clientNameSources() string {
+	if clientid.Supported {
+		return "extension (dane_clientid), certificate"
+	}
+	return "certificate (this build has no dane_clientid extension)"
+}
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
@@ -21,7 +28,7 @@ func newVersion() *cobra.Command {
 		Args:  exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "dancemta %s%s\ngo: %s %s/%s\nclient names: %s\n",
-				version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH, clientNameSources)
+				version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH, clientNameSources())
 			return err
 		},
 	}

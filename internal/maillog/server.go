@@ -10,9 +10,9 @@ func Listening(l *slog.Logger, listener, address string) {
 	emit(l, slog.LevelInfo, "listening", slog.String("listener", listener), slog.String("address", address))
 }
 
-// Ready: everything runs.
-func Ready(l *slog.Logger, version string) {
-	emit(l, slog.LevelInfo, "ready", slog.String("version", version))
+// Ready: everything runs. clientNames are the sources that the build knows.
+func Ready(l *slog.Logger, version, clientNames string) {
+	emit(l, slog.LevelInfo, "ready", slog.String("version", version), slog.String("client_names", clientNames))
 }
 
 // Stopping: a signal came; sessions and deliveries may end.

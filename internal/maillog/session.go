@@ -65,9 +65,10 @@ func LoginRefused(l *slog.Logger, s Session, r Refusal) {
 }
 
 // Client: a client's certificate was proved by DANE.
-func Client(l *slog.Logger, s Session, name, record string) {
+func Client(l *slog.Logger, s Session, name, source, record string) {
 	emit(l, slog.LevelInfo, "client authenticated", s.attrs(
 		slog.String("identity", name),
+		slog.String("source", source),
 		slog.String("tlsa", record))...)
 }
 

@@ -54,7 +54,7 @@ func (k *link) secure(greet bool) {
 	conn := tls.Server(k.raw, k.srv.cfg.TLS)
 	_ = k.raw.SetDeadline(time.Time{}) // the last one was for a command
 	// Callbacks of the configuration get ctx, too.
-	ctx, cancel := context.WithDeadline(k.ctx, k.by(k.srv.cfg.Limits.Handshake))
+	ctx, cancel := context.WithDeadline(withSession(k.ctx, k), k.by(k.srv.cfg.Limits.Handshake))
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		k.report(HandshakeFailed, err)

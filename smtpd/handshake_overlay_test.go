@@ -1,0 +1,120 @@
+//go:build dane_clientid
+
+package smtpd
+
+import (
+	"crypto/tls"
+	"strings"
+	"testing"
+
+	"dancemta/daneclient"
+	"dancemta/daneclient/clientid"
+	"dancemta/internal/lab"
+)
+
+var extensionListeners = func() []Listener {
+	both := daneclient.Sources{Extension: clientid.DefaultType, Certificate: true}
+	only := daneclient.Sources{Extension: clientid.DefaultType}
+	return []Listener{
+		{Name: "mx", Kind: Relay, Names: both},
+		{Name: "abort", Kind: Relay, Names: both, Abort: true},
+		{Name: "only", Kind: Relay, Names: only},
+		{Name: "strict", Kind: Relay, ClientCertificates: Require, Names: only},
+		{Name: "proved", Kind: Relay, ClientCertificates: Require, Names: both, Abort: true},
+		{Name: "sub", Kind: Submission, Names: both},
+	}
+}()
+
+// told is a client's certificate with the octets of its answer.
+func told(c *lab.Client, data ...string) *tls.Certificate {
+	cert := c.TLSCertificate()
+	for _, d := range data {
+		cert.Extensions = append(cert.Extensions, tls.Extension{Type: clientid.DefaultType, Data: []byte(d)})
+	}
+	return &cert
+}
+
+// name is a ClientName in its encoding.
+func name(s string) string { return string(rune(len(s))) + s }
+
+// What client-auth 8.2 says, row by row, to a whole server with real DNS. A late
+// alert reaches the client with its first read.
+func TestNamesToldInTheHandshake(t *testing.T) {
+	n := internet(t)
+	w := labWorld(t, n, n.DNS.Addr(), func(o *Options) { o.Listeners = extensionListeners })
+	addrs := w.serve()
+	random := n.NewRandom()
+	const (
+		mta     = "_smtp-client.mta.partner.test"
+		failure = "handshake failure"
+	)
+	for _, c := range []struct {
+		name, listener string
+		cert           *tls.Certificate
+		want           string // the alert, or the reply to RCPT or AUTH
+	}{
+		{"a device, usage 3", "mx", told(&n.Device, name(n.Device.Owner)), "250 "},
+		{"nothing else counts", "only", told(&n.Device, name(n.Device.Owner)), "250 "},
+		{"required", "strict", told(&n.Device, name(n.Device.Owner)), "250 "},
+		{"in upper case", "abort", told(&n.Device, name(strings.ToUpper(n.Device.Owner))), "250 "},
+		{"a user", "sub", told(&n.Rick, name("_user.partner.test")), "235 "},
+
+		{"no name, the certificate speaks", "mx", told(&n.MTA), "250 "},
+		{"no name, where failures abort", "abort", told(&n.MTA), "250 "},
+		{"no name, the certificate does not count", "only", told(&n.MTA), "550 5.7.1 "},
+		{"no name, where nothing else counts and one is required", "strict", told(&n.MTA), failure},
+		{"no name, and an identity is required", "proved", told(&n.MTA), "250 "},
+		{"a certificate without identity, and one is required", "proved", told(&n.Wrong), failure},
+
+		{"zero length", "mx", told(&n.Device, "\x00"), failure},
+		{"no octets", "mx", told(&n.Device, ""), failure},
+		{"length too large", "mx", told(&n.Device, "\x40short"), "error decoding message"},
+		{"trailing octets", "mx", told(&n.Device, name(n.Device.Owner)+"x"), "error decoding message"},
+		{"twice", "mx", told(&n.Device, name(n.Device.Owner), name(n.Device.Owner)), "illegal parameter"},
+		{"outside the alphabet", "mx", told(&n.Device, name("a b.test")), "550 5.7.1 "},
+		{"outside the alphabet, aborting", "abort", told(&n.Device, name("a b.test")), failure},
+
+		{"no rule", "mx", told(&random, name(random.Owner)), "550 5.7.1 "},
+		{"no rule, aborting", "abort", told(&random, name(random.Owner)), failure},
+		{"wrong key", "mx", told(&n.Wrong, name(n.Device.Owner)), "550 5.7.1 "},
+		{"wrong key, aborting", "abort", told(&n.Wrong, name(n.Device.Owner)), failure},
+		{"unsigned zone", "mx", told(&n.Unsigned, name(n.Unsigned.Owner)), "550 5.7.1 "},
+		{"unsigned zone, aborting", "abort", told(&n.Unsigned, name(n.Unsigned.Owner)), failure},
+		{"bogus zone", "mx", told(&n.Bogus, name(n.Bogus.Owner)), "451 4.7.5 "},
+		{"bogus zone, aborting", "abort", told(&n.Bogus, name(n.Bogus.Owner)), failure},
+		{"refused, though the certificate names a client", "mx", told(&n.Device, name("x._device.partner.test")), "550 5.7.1 "},
+
+		// The certificate is mta.partner.test's: it was not made for this name.
+		{"usage 2 and another name", "mx", told(&n.MTA, name(mta)), failure},
+		{"a user of another domain", "sub", told(&n.Rick, name("_user.ee.test")), failure},
+		{"a user by usage 3", "sub", told(&n.Eve, name("_user.ee.test")), "535 5.7.8 "},
+		{"a user's certificate under a client's name", "sub", told(&n.Rick, name(n.Device.Owner)), "535 5.7.8 "},
+	} {
+		if got := outcome(t, addrs[c.listener], c.listener, c.cert); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	if n.DNS.Asked(random.Owner) {
+		t.Error("DNS was asked for a name that no rule allows")
+	}
+}
+
+// outcome is what the peer reads: an alert, or the reply that shows whether it
+// has an identity.
+func outcome(t *testing.T, addr, listener string, cert *tls.Certificate) string {
+	t.Helper()
+	d := open(t, addr)
+	d.expect("EHLO peer.test", "250")
+	d.expect("STARTTLS", "220 ")
+	if err := d.secure(clientTLS(cert)); err != nil {
+		return err.Error()
+	}
+	if got := d.cmd("EHLO peer.test"); !strings.HasPrefix(got, "250") {
+		return got
+	}
+	if listener == "sub" {
+		return d.cmd("AUTH EXTERNAL =")
+	}
+	d.expect("MAIL FROM:<a@partner.test>", "250 ")
+	return d.cmd("RCPT TO:<a@remote.test>")
+}
