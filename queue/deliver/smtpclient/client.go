@@ -219,7 +219,21 @@ func (c *Client) ask(ctx context.Context, step, command string, limit time.Durat
 	return c.readLines(ctx, step, limit)
 }
 
+// unasked looks, before anything is said, whether a reply is there already. It
+// answers nothing that was asked, and each reply behind it would be taken for that
+// to a later command: a refusal of one recipient for the acceptance of another.
+func (c *Client) unasked(step string) *Error {
+	if c.r.Buffered() == 0 {
+		return nil
+	}
+	c.broken = true
+	return &Error{Step: step, Err: errors.New("the server answered before it was asked"), Status: "4.5.0", OtherHost: true}
+}
+
 func (c *Client) write(ctx context.Context, step, text string, limit time.Duration) *Error {
+	if e := c.unasked(step); e != nil {
+		return e
+	}
 	c.conn.SetWriteDeadline(time.Now().Add(limit))
 	if _, err := c.conn.Write([]byte(text)); err != nil {
 		c.broken = true

@@ -243,6 +243,10 @@ func (t *transaction) loneDot(ctx context.Context) {
 // send writes the body. Whenever it cannot end it properly it cuts the
 // connection, so that no server takes a part for the whole.
 func (t *transaction) send(ctx context.Context, body io.Reader) *Error {
+	if e := t.unasked(stepBody); e != nil {
+		t.abort()
+		return e
+	}
 	w := bufio.NewWriterSize(blockWriter{t.conn, t.limits.Block}, blockSize)
 	dots := &dotWriter{w: w}
 	buf := make([]byte, blockSize)

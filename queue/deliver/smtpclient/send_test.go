@@ -59,6 +59,15 @@ func TestSend(t *testing.T) {
 		{"in one go", helloPipelining + envelope + `
 			S! "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"
 		` + bodyOnWire + `S: 250 2.6.0 queued` + quit, "ok, ok"},
+		{"250 before the message", helloPipelining + envelope + `
+			S! "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.6.0 queued\r\n"
+			HANG
+		`, "next 4.5.0, next 4.5.0"},
+		{"one reply too many", hello + `
+			C: MAIL FROM:<a@example.test>
+			S! "250 ok\r\n250 ok\r\n"
+			HANG
+		`, "next 4.5.0, next 4.5.0"},
 		{"MAIL 5xx", hello + `
 			C: MAIL FROM:<a@example.test>
 			S: 550 5.7.1 no
