@@ -52,11 +52,15 @@ func newKey(zone string, o ZoneOptions, flags uint16) *zoneKey {
 		k.PublicKey = base64.StdEncoding.EncodeToString(noise(64))
 		return &zoneKey{public: k}
 	}
-	private, err := k.Generate(bits)
-	if err != nil {
-		panic(fmt.Sprintf("lab: key of %s: %v", zone, err))
+	for {
+		private, err := k.Generate(bits)
+		if err != nil {
+			panic(fmt.Sprintf("lab: key of %s: %v", zone, err))
+		}
+		if k.KeyTag() != 0 { // one key in 65,536 has the tag 0, by which miekg/dns signs nothing
+			return &zoneKey{public: k, private: private.(crypto.Signer)}
+		}
 	}
-	return &zoneKey{public: k, private: private.(crypto.Signer)}
 }
 
 // newKeys makes the keys of a zone: one that does everything, or a pair.
