@@ -141,12 +141,12 @@ func TestVersionCompletionMan(t *testing.T) {
 // What help names must exist, and what is not built must not be named.
 func TestHelp(t *testing.T) {
 	_, out, _ := run(t, "help")
-	for _, word := range []string{"serve", "check", "queue", "demo", "version", "man", "completion"} {
+	for _, word := range []string{"serve", "check", "queue", "demo", "tlsa", "usercert", "version", "man", "completion"} {
 		if !strings.Contains(out, "  "+word+" ") {
 			t.Errorf("help does not name %s", word)
 		}
 	}
-	for _, word := range []string{"explain", "probe", "usercert", "verify", "status"} {
+	for _, word := range []string{"explain", "probe", "verify", "status"} {
 		if strings.Contains(out, "  "+word+" ") {
 			t.Errorf("help names %s, which does not exist", word)
 		}

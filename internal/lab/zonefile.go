@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -28,6 +29,31 @@ func (w *World) ZoneFile(name string) ([]byte, error) {
 		}
 	}
 	return b.Bytes(), nil
+}
+
+// AddZoneFile makes a zone of a master file without signatures, SOA first, and
+// delegates to it. The options sign it; its TTLs are those of the file. It
+// panics on text that is no such file.
+func (w *World) AddZoneFile(text string, o ZoneOptions) *Zone {
+	var rrs []dns.RR
+	p := dns.NewZoneParser(strings.NewReader(text), ".", "")
+	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+		rrs = append(rrs, rr)
+	}
+	if p.Err() != nil || len(rrs) == 0 || rrs[0].Header().Rrtype != dns.TypeSOA {
+		panic(fmt.Sprintf("lab: no zone file: %v\n%s", p.Err(), text))
+	}
+	z := w.AddZone(rrs[0].Header().Name, o)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, typ := range []uint16{dns.TypeSOA, dns.TypeNS} {
+		delete(z.data[z.name], typ)
+	}
+	delete(z.data, below("ns", z.name))
+	for _, rr := range rrs {
+		z.add(rr)
+	}
+	return z
 }
 
 // WriteZoneFiles writes every zone into a folder, as NAME.zone ("root.zone"
