@@ -131,7 +131,7 @@ func TestMustAbort(t *testing.T) {
 func TestOnlyName(t *testing.T) {
 	ca := lab.NewCA("machines", lab.CAOptions{})
 	cred := credential(ca.Issue(lab.LeafOptions{Names: []string{"other.example.org"}}).Chain...)
-	records := tlsa.Usable([]tlsa.Record{tlsa.Record(publish(t, 2, 0, 1, ca.Certificate))})
+	records := tlsa.Usable([]tlsa.Record{tlsa.Record(publish(t, 2, 0, 1, ca.Certificate))}, nil)
 	for _, test := range []struct {
 		chain int // certificates shown
 		want  bool

@@ -2,6 +2,7 @@ package daneclient
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,7 +66,7 @@ func (v *Verifier) find(ctx context.Context, c claim, cred Credential) verdict {
 	start := v.opts.Now()
 	answer := v.opts.Resolver.Lookup(ctx, c.owner, dnssec.TypeTLSA)
 	now := v.opts.Now()
-	got := weigh(answer, c, cred, now)
+	got := weigh(answer, c, cred, now, v.opts.Roots)
 	if err := ctx.Err(); err != nil && got.refusal != nil && got.refusal.Reason == FailedDNS {
 		got.refusal.Err = err
 	}
@@ -74,7 +75,7 @@ func (v *Verifier) find(ctx context.Context, c claim, cred Credential) verdict {
 }
 
 // weigh turns an answer into a verdict (client-auth 5, RFC 7671 5). It is pure.
-func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time) verdict {
+func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time, roots *x509.CertPool) verdict {
 	refuse := func(reason Reason, detail string, cause error) verdict {
 		e := &Error{Reason: reason, Name: c.owner, Detail: detail, Err: cause}
 		if e.Temporary() {
@@ -92,20 +93,20 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time) verdic
 		return refuse(WildcardForbidden, "", nil)
 	}
 	records := recordsOf(answer.TLSA)
-	usable := tlsa.Usable(records)
+	usable := tlsa.Usable(records, roots)
 	if len(usable) == 0 {
-		return refuse(Unusable, problems(records), nil)
+		return refuse(Unusable, problems(records, roots), nil)
 	}
-	// A usage 3 key made from a wildcard would be every name below it, and the
-	// holder of a user's key could sign himself any uid (client-auth 3.2).
+	// A key of usage 3 or 1 made from a wildcard would be every name below it, and
+	// the holder of a user's key could sign himself any uid (client-auth 3.2).
 	anchorsOnly := c.user || answer.Wildcard
 	if anchorsOnly && !slices.ContainsFunc(usable, isAnchor) {
 		if answer.Wildcard {
-			return refuse(WildcardForbidden, "usage 3 made from a wildcard", nil)
+			return refuse(WildcardForbidden, "a key, not a CA, made from a wildcard", nil)
 		}
-		return refuse(Unusable, "usage 3 never makes a user", nil)
+		return refuse(Unusable, "a key that is published makes no user, only a CA does", nil)
 	}
-	match, err := tlsa.Match(usable, cred.Chain, tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly})
+	match, err := tlsa.Match(usable, cred.Chain, tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots})
 	if err != nil {
 		if miss, ok := errors.AsType[*tlsa.MismatchError](err); ok && miss.OnlyName {
 			return refuse(NameMismatch, "", err)
@@ -145,7 +146,9 @@ func mayBeWildcard(c claim, enclosers []dnsname.Name) bool {
 	return !c.user && len(enclosers) > 0 && slices.Index(c.owner.Labels(), deviceLabel) > 0
 }
 
-func isAnchor(r tlsa.Record) bool { return r.Usage == tlsa.UsageDANETA }
+func isAnchor(r tlsa.Record) bool {
+	return r.Usage == tlsa.UsageDANETA || r.Usage == tlsa.UsagePKIXTA
+}
 
 func recordsOf(answers []dnssec.TLSA) []tlsa.Record {
 	records := make([]tlsa.Record, len(answers))
@@ -156,11 +159,11 @@ func recordsOf(answers []dnssec.TLSA) []tlsa.Record {
 }
 
 // problems says why the first few of unusable records are so.
-func problems(records []tlsa.Record) string {
+func problems(records []tlsa.Record, roots *x509.CertPool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d records", len(records))
 	for _, r := range records[:min(len(records), maxShown)] {
-		if p := r.Problem(); p != "" {
+		if p := r.Problem(roots); p != "" {
 			fmt.Fprintf(&b, "; %s: %s", r.Short(), p)
 		}
 	}

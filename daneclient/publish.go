@@ -48,7 +48,10 @@ func (o Owner) Record(src Material, f Fields, now time.Time) (r tlsa.Record, dou
 	if err != nil {
 		return tlsa.Record{}, nil, err
 	}
-	if why := r.Problem(); why != "" {
+	if rootless(usage) {
+		doubts = append(doubts, fmt.Sprintf("usage %d counts only at relays that were told to trust public CAs, and those no longer certify clients", usage))
+	}
+	if why := r.Problem(x509.NewCertPool()); why != "" {
 		return tlsa.Record{}, nil, fmt.Errorf("%s with %s: %w: %s", o, r.Short(), ErrUseless, why)
 	}
 	return r, doubts, nil
@@ -61,19 +64,24 @@ func orField(choice *uint8, def uint8) uint8 {
 	return def
 }
 
+// rootless is a usage that publishes no trust of its own (RFC 6698 2.1.1).
+func rootless(usage uint8) bool { return usage == tlsa.UsagePKIXTA || usage == tlsa.UsagePKIXEE }
+
 // usageProblem says why a usage never counts here; "" when it may.
 func (o Owner) usageProblem(usage uint8) string {
 	switch {
-	case usage == tlsa.UsagePKIXTA || usage == tlsa.UsagePKIXEE:
-		return "it rests on public CAs, which no longer certify clients, and mail servers skip it (RFC 7672 3.1.3); usage 2 and 3 count"
 	case usage > tlsa.UsageDANEEE:
-		return "usage 2 and 3 count"
+		return "usages go from 0 to 3"
 	case usage == tlsa.UsageDANETA:
 		return ""
+	case o.kind == server && rootless(usage):
+		return "mail servers skip it (RFC 7672 3.1.3); usage 2 and 3 count"
+	case o.kind == domainUsers && usage == tlsa.UsagePKIXTA, o.kind == anyDevice && usage == tlsa.UsagePKIXTA:
+		return "a public CA vouches for whoever asks; publish your own with usage 2"
 	case o.kind == domainUsers:
-		return "with usage 3 the holder of that one key could sign himself any user; publish the CA with usage 2"
+		return "the holder of that one key could sign himself any user; publish the CA with usage 2"
 	case o.kind == anyDevice:
-		return "with usage 3 that one key would be every device; publish the CA with usage 2"
+		return "that one key would be every device; publish the CA with usage 2"
 	}
 	return ""
 }
@@ -89,14 +97,15 @@ func (o Owner) make(src Material, want tlsa.Record, now time.Time) (r tlsa.Recor
 	}
 	leaf := src.Certificates[0]
 	cert := leaf
-	if want.Usage == tlsa.UsageDANETA {
+	anchor := want.Usage == tlsa.UsageDANETA || want.Usage == tlsa.UsagePKIXTA
+	if anchor {
 		cert = highest(src.Certificates)
 		if why := o.anchorProblem(cert, now); why != "" {
-			return r, nil, fmt.Errorf("%s with usage 2: %w: %s", o, ErrUseless, why)
+			return r, nil, fmt.Errorf("%s with usage %d: %w: %s", o, want.Usage, ErrUseless, why)
 		}
 	}
 	// A CA alone says nothing of the certificates that it will issue.
-	if want.Usage == tlsa.UsageDANEEE && o.kind != server || cert != leaf {
+	if !anchor && o.kind != server || cert != leaf {
 		doubts = o.doubts(leaf)
 	}
 	r, err = tlsa.Make(want.Usage, want.Selector, want.Matching, cert)

@@ -15,6 +15,7 @@ package daneclient
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"sync/atomic"
@@ -77,6 +78,7 @@ type Options struct {
 	PerPeer    int              // at once for one peer: an IPv4 address, an IPv6 /64
 	PerZone    int              // at once for one zone, taken as what is registered below a public suffix
 	CacheSize  int              // verdicts kept of each kind: proved, refused
+	Roots      *x509.CertPool   // for usages 0 and 1 (PKIX-TA, PKIX-EE), which are unusable without
 }
 
 func (o Options) withDefaults() Options {
@@ -180,8 +182,8 @@ func claimOf(cred Credential, allowed func(dnsname.Name) bool) (claim, error) {
 }
 
 // Anchored proves that cred chains to a CA published at owner, which must be
-// _user.D with D the certificate's dNSName, or returns an *Error. Only usage 2
-// counts: with usage 3 the key's holder could sign himself any uid. The caller
+// _user.D with D the certificate's dNSName, or returns an *Error. Only usages 2
+// and 0 count: with 3 or 1 the key's holder could sign himself any uid. The caller
 // has applied its allow list already, since this asks DNS.
 func (v *Verifier) Anchored(ctx context.Context, owner dnsname.Name, cred Credential) (Anchor, error) {
 	if err := cred.check(); err != nil {

@@ -46,7 +46,7 @@ func matchAnchors(records []Record, shown []*fingerprint, o Options, miss *Misma
 			miss.add(r, why)
 		}
 	}
-	result, err := verify(anchors, shown, o.Now)
+	result, err := verify(anchors, shown, o)
 	if err != nil {
 		for _, a := range anchors {
 			miss.add(a.record, err.Error())
@@ -54,9 +54,8 @@ func matchAnchors(records []Record, shown []*fingerprint, o Options, miss *Misma
 		return Result{}, false
 	}
 	matched := !result.NotAfter.IsZero()
-	if matched && !holdsName(shown[0].cert, o.Name) { // RFC 7671 5.2.3
-		miss.OnlyName = true
-		miss.add(result.Record, fmt.Sprintf("leaf does not hold the dNSName %.80q", o.Name))
+	if matched && !o.holdsName(shown[0].cert) { // RFC 7671 5.2.3
+		miss.addName(result.Record, o)
 		return Result{}, false
 	}
 	return result, matched
@@ -81,8 +80,19 @@ func chainProblem(shown []*fingerprint, o Options) string {
 	return ""
 }
 
+// holdsName asks for the name of a client or server. The subject's CN is no name
+// at all.
+func (o Options) holdsName(leaf *x509.Certificate) bool {
+	for _, host := range o.Hosts {
+		if leaf.VerifyHostname(host) == nil {
+			return true
+		}
+	}
+	return len(o.Hosts) == 0 && holdsName(leaf, o.Name)
+}
+
 // holdsName compares byte by byte but for ASCII case. VerifyHostname would also
-// accept wildcards and IP addresses, and the subject's CN is no name at all.
+// accept wildcards and IP addresses.
 func holdsName(leaf *x509.Certificate, name string) bool {
 	for _, san := range leaf.DNSNames {
 		if name != "" && equalFold(san, name) {
@@ -162,7 +172,7 @@ var oidKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 15}
 func anchorProblem(ca, leaf *x509.Certificate, now time.Time) string {
 	switch {
 	case bytes.Equal(ca.Raw, leaf.Raw):
-		return "usage 2 publishes the leaf itself"
+		return "the CA published is the leaf itself"
 	case !ca.BasicConstraintsValid || !ca.IsCA: // RFC 5280 4.2.1.9
 		return "the certificate published is no CA"
 	case limitsKeyUsage(ca) && ca.KeyUsage&x509.KeyUsageCertSign == 0: // RFC 5280 4.2.1.3
@@ -188,7 +198,7 @@ func limitsKeyUsage(cert *x509.Certificate) bool {
 
 // verify looks for paths from the leaf to the anchors (RFC 5280 6.1). Of several
 // it takes the one that lasts longest.
-func verify(anchors []anchor, shown []*fingerprint, now time.Time) (Result, error) {
+func verify(anchors []anchor, shown []*fingerprint, o Options) (Result, error) {
 	if len(anchors) == 0 {
 		return Result{}, nil
 	}
@@ -204,10 +214,8 @@ func verify(anchors []anchor, shown []*fingerprint, now time.Time) (Result, erro
 	paths, err := shown[0].cert.Verify(x509.VerifyOptions{
 		Roots:         roots, // never nil, which would mean the system's CAs
 		Intermediates: others,
-		CurrentTime:   now,
-		// A leaf without EKU, with any or with clientAuth. Left empty it would
-		// mean serverAuth.
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		CurrentTime:   o.Now,
+		KeyUsages:     o.purpose(),
 	})
 	if err != nil {
 		return Result{}, err
@@ -219,6 +227,15 @@ func verify(anchors []anchor, shown []*fingerprint, now time.Time) (Result, erro
 		}
 	}
 	return best, nil
+}
+
+// purpose is what the leaf must be good for: one without EKU is good for all, and
+// so is one with any. Left empty it would mean servers.
+func (o Options) purpose() []x509.ExtKeyUsage {
+	if len(o.Hosts) > 0 {
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}
+	return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 }
 
 // firstEnd returns when the first certificate of a path expires.

@@ -52,8 +52,8 @@ func TestSlowKeys(t *testing.T) {
 	} {
 		slow := rsaCA(t, test.bits, test.exponent)
 		for selector := range uint8(2) {
-			if r := record(t, 2, selector, 0, slow); r.Problem() != test.want {
-				t.Errorf("2 %d 0, %d bits, exponent %d: %q", selector, test.bits, test.exponent, r.Problem())
+			if r := record(t, 2, selector, 0, slow); r.Problem(nil) != test.want {
+				t.Errorf("2 %d 0, %d bits, exponent %d: %q", selector, test.bits, test.exponent, r.Problem(nil))
 			}
 		}
 		_, err := tlsa.Match([]tlsa.Record{good}, []*x509.Certificate{end.cert, slow, root.cert}, tlsa.Options{Name: name, Now: time.Now()})

@@ -32,7 +32,7 @@ func FuzzMatch(f *testing.F) {
 	o := tlsa.Options{Name: name, Now: time.Now()}
 	f.Fuzz(func(t *testing.T, usage, selector, matching uint8, data []byte) {
 		r := tlsa.Record{Usage: usage, Selector: selector, Matching: matching, Data: data}
-		for _, records := range [][]tlsa.Record{{r}, tlsa.Usable([]tlsa.Record{r})} {
+		for _, records := range [][]tlsa.Record{{r}, tlsa.Usable([]tlsa.Record{r}, nil)} {
 			if _, err := tlsa.Match(records, cred.Chain, o); err == nil && !publishes(good, r, root.Certificate) {
 				t.Fatalf("%s matched", r)
 			}
@@ -66,7 +66,7 @@ func BenchmarkMatch(b *testing.B) {
 		b.Run(r.String()[:5], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := tlsa.Match(tlsa.Usable([]tlsa.Record{r}), cred.Chain, tlsa.Options{Name: name, Now: cred.Leaf().NotBefore}); err != nil {
+				if _, err := tlsa.Match(tlsa.Usable([]tlsa.Record{r}, nil), cred.Chain, tlsa.Options{Name: name, Now: cred.Leaf().NotBefore}); err != nil {
 					b.Fatal(err)
 				}
 			}

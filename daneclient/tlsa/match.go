@@ -8,25 +8,33 @@ import (
 
 // Options of Match.
 type Options struct {
-	// Name is the dNSName that the leaf must hold for usage 2; the empty name
-	// is held by none. It is compared last, see MismatchError.OnlyName.
+	// Name is the dNSName that a client's leaf must hold for usages 0 to 2; the
+	// empty name is held by none. It is compared last, see MismatchError.OnlyName.
 	Name string
-	// Now is when the chain must be valid for usage 2; at the zero time none is.
+	// Hosts, when there are any, make the peer a server of one of these names: the
+	// leaf may hold it by a wildcard, too (RFC 7671 5.2.3), and must be good for
+	// servers. Name then plays no part.
+	Hosts []string
+	// Now is when the chain must be valid for usages 0 to 2; at the zero time none is.
 	Now time.Time
-	// AnchorsOnly lets only usage 2 count.
+	// AnchorsOnly lets only usages 2 and 0 count, which publish a CA.
 	AnchorsOnly bool
+	// Roots are the CAs at which the path of usages 0 and 1 must end; nil lets
+	// neither count.
+	Roots *x509.CertPool
 }
 
 // Result is a match.
 type Result struct {
 	Record   Record
-	NotAfter time.Time // usage 2: when the first certificate of the path expires; else zero
+	NotAfter time.Time // usages 0 to 2: when the first certificate of the path expires; else zero
 }
 
 // Match compares a chain, leaf first as the peer sent it, with records that
 // come from Usable. One record is enough. Usage 3 is tried first, so that a
 // leaf which is itself published matches whatever the usage 2 records say of
-// its names and dates (RFC 7671 5.1). Else it returns a *MismatchError.
+// its names and dates (RFC 7671 5.1); then usage 2, which needs no roots. When
+// nothing matches it returns a *MismatchError.
 func Match(records []Record, chain []*x509.Certificate, o Options) (Result, error) {
 	miss := &MismatchError{}
 	shown := fingerprints(chain)
@@ -34,7 +42,7 @@ func Match(records []Record, chain []*x509.Certificate, o Options) (Result, erro
 		switch {
 		case r.Usage != UsageDANEEE:
 		case o.AnchorsOnly:
-			miss.add(r, "only usage 2 counts here")
+			miss.add(r, onlyCA)
 		case len(shown) > 0 && shown[0].is(r):
 			return Result{Record: r}, nil
 		default:
@@ -44,8 +52,14 @@ func Match(records []Record, chain []*x509.Certificate, o Options) (Result, erro
 	if result, ok := matchAnchors(records, shown, o, miss); ok {
 		return result, nil
 	}
+	if result, ok := matchPKIX(records, shown, o, miss); ok {
+		return result, nil
+	}
 	return Result{}, miss
 }
+
+// onlyCA is why a leaf that is published proves nothing.
+const onlyCA = "only a CA counts here"
 
 // fingerprint is a certificate with the associations that were computed for it,
 // so that a hundred records cost no more hashes than six.

@@ -37,7 +37,7 @@ func parse(t testing.TB, text string) tlsa.Record {
 
 // decide runs both stages: "unusable", "match" or "mismatch".
 func decide(r tlsa.Record, chain []*x509.Certificate, o tlsa.Options) string {
-	usable := tlsa.Usable([]tlsa.Record{r})
+	usable := tlsa.Usable([]tlsa.Record{r}, nil)
 	if len(usable) == 0 {
 		return "unusable"
 	}

@@ -16,7 +16,7 @@ const (
 type MismatchError struct {
 	Tried []Attempt
 	More  int // attempts that are not listed
-	// OnlyName says that a usage 2 record matched in everything but the name:
+	// OnlyName says that a record of usages 0 to 2 matched in everything but the name:
 	// the certificate is good, and was not made for who shows it.
 	OnlyName bool
 }
@@ -51,6 +51,16 @@ func (e *MismatchError) add(r Record, why string) {
 		return
 	}
 	e.Tried = append(e.Tried, Attempt{r.Short(), clean(why)})
+}
+
+// addName says that a record matched, and the name was wrong.
+func (e *MismatchError) addName(r Record, o Options) {
+	e.OnlyName = true
+	if len(o.Hosts) > 0 {
+		e.add(r, fmt.Sprintf("leaf is for no server called %.100q", o.Hosts))
+		return
+	}
+	e.add(r, fmt.Sprintf("leaf does not hold the dNSName %.80q", o.Name))
 }
 
 // clean cuts a text and replaces what would break a log line: certificates of

@@ -10,8 +10,8 @@ import (
 
 // The fields of a TLSA record (RFC 6698 2.1, names of RFC 7218).
 const (
-	UsagePKIXTA uint8 = 0 // CA constraint; unusable here
-	UsagePKIXEE uint8 = 1 // service certificate constraint; unusable here
+	UsagePKIXTA uint8 = 0 // CA constraint; unusable without roots
+	UsagePKIXEE uint8 = 1 // service certificate constraint; unusable without roots
 	UsageDANETA uint8 = 2 // trust anchor assertion
 	UsageDANEEE uint8 = 3 // domain-issued certificate
 

@@ -18,16 +18,17 @@ const (
 )
 
 // Usable returns the records that can say something here, in their order. The
-// others are dropped as if they were not published (RFC 6698 4.1); then the
-// digests that a stronger one outdoes are dropped (RFC 7671 9). An RRset of
-// more than 100 records is no honest one: none of it is usable.
-func Usable(records []Record) []Record {
+// others are dropped as if they were not published (RFC 6698 4.1), among them
+// those of usages 0 and 1 where roots is nil; then the digests that a stronger
+// one outdoes are dropped (RFC 7671 9). An RRset of more than 100 records is no
+// honest one: none of it is usable.
+func Usable(records []Record, roots *x509.CertPool) []Record {
 	if len(records) > maxRecords {
 		return nil
 	}
 	var usable []Record
 	for _, r := range records {
-		if r.Problem() == "" {
+		if r.Problem(roots) == "" {
 			usable = append(usable, r)
 		}
 	}
@@ -55,10 +56,11 @@ func strongest(records []Record) []Record {
 }
 
 // Problem says why the record is not usable here (RFC 6698 4.1); "" when it is.
-// It does not know the other records, so nothing of digest agility.
-func (r Record) Problem() string {
+// It does not know the other records, so nothing of digest agility. Usages 0 and
+// 1 want roots.
+func (r Record) Problem(roots *x509.CertPool) string {
 	switch {
-	case r.Usage == UsagePKIXTA || r.Usage == UsagePKIXEE:
+	case r.needsRoots() && roots == nil: // RFC 7671 4: they add little, and nobody has them by accident
 		return fmt.Sprintf("usage %d would need public roots", r.Usage)
 	case r.Usage > UsageDANEEE:
 		return "unknown usage"
@@ -75,6 +77,8 @@ func (r Record) Problem() string {
 	}
 	return "unknown matching type"
 }
+
+func (r Record) needsRoots() bool { return r.Usage == UsagePKIXTA || r.Usage == UsagePKIXEE }
 
 func digestProblem(r Record, size int) string {
 	if len(r.Data) != size {

@@ -48,11 +48,11 @@ func TestProblem(t *testing.T) {
 	}
 	for _, test := range tests {
 		r := tlsa.Record{Usage: test.usage, Selector: test.selector, Matching: test.matching, Data: test.data}
-		got := r.Problem()
+		got := r.Problem(nil)
 		if test.want == "" && got != "" || !strings.HasPrefix(got, test.want) {
 			t.Errorf("%s: %q, want %q", r.Short(), got, test.want)
 		}
-		if kept := len(tlsa.Usable([]tlsa.Record{r})) == 1; kept != (test.want == "") {
+		if kept := len(tlsa.Usable([]tlsa.Record{r}, nil)) == 1; kept != (test.want == "") {
 			t.Errorf("%s: kept is %v", r.Short(), kept)
 		}
 	}
@@ -84,7 +84,7 @@ func TestDigestAgility(t *testing.T) {
 		{"nothing", nil, nil},
 	}
 	for _, test := range tests {
-		got := tlsa.Usable(test.give)
+		got := tlsa.Usable(test.give, nil)
 		var want []tlsa.Record
 		for _, i := range test.want {
 			want = append(want, test.give[i])
@@ -105,7 +105,7 @@ func TestDigestAgility(t *testing.T) {
 func TestWeakerDigestDoesNotMatch(t *testing.T) {
 	leaf := lab.SelfSigned(lab.LeafOptions{Names: []string{name}})
 	other := lab.SelfSigned(lab.LeafOptions{Names: []string{name}})
-	records := tlsa.Usable([]tlsa.Record{record(t, 3, 1, 1, leaf.Leaf()), record(t, 3, 1, 2, other.Leaf())})
+	records := tlsa.Usable([]tlsa.Record{record(t, 3, 1, 1, leaf.Leaf()), record(t, 3, 1, 2, other.Leaf())}, nil)
 	if r, err := tlsa.Match(records, leaf.Chain, tlsa.Options{}); err == nil {
 		t.Errorf("matched %s", r.Record.Short())
 	}
@@ -130,7 +130,7 @@ func TestRecordBombs(t *testing.T) {
 	}
 	for _, test := range tests {
 		start := time.Now()
-		usable := tlsa.Usable(test.records)
+		usable := tlsa.Usable(test.records, nil)
 		if len(usable) != test.usable {
 			t.Errorf("%s: %d usable, want %d", test.name, len(usable), test.usable)
 		}
