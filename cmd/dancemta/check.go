@@ -11,6 +11,7 @@ import (
 
 	"dancemta/config"
 	"dancemta/daneclient/dnssec"
+	"dancemta/queue/boltstore"
 )
 
 func newCheck() *cobra.Command {
@@ -74,11 +75,7 @@ func (r *report) problem(err error) {
 
 func (r *report) everything(ctx context.Context, path string, cfg *config.Config) {
 	r.certificate(cfg.TLS)
-	if err := checkStateDir(string(cfg.StateDir)); err != nil {
-		r.problem(fmt.Errorf("state_dir: %w", err))
-	} else {
-		r.ok("%s can be written", cfg.StateDir)
-	}
+	r.stateDir(string(cfg.StateDir))
 	r.rules(cfg)
 	r.laboratory(cfg)
 	if err := checkBuild(path, cfg); err != nil {
@@ -86,6 +83,18 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	}
 	r.note("client names: %s", clientNameSources())
 	r.dns(ctx, cfg)
+}
+
+func (r *report) stateDir(dir string) {
+	err := checkStateDir(dir)
+	if err == nil {
+		err = boltstore.Room(dir) // below that, each message would get 452
+	}
+	if err != nil {
+		r.problem(fmt.Errorf("state_dir: %w", err))
+		return
+	}
+	r.ok("%s can be written", dir)
 }
 
 func (r *report) certificate(c config.TLS) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,6 +105,21 @@ func TestFullBefore(t *testing.T) {
 	}
 	full = false
 	mustAccept(t, s, small)
+}
+
+func TestRoom(t *testing.T) {
+	for _, c := range []struct {
+		free uint64
+		full bool
+	}{{0, true}, {999, true}, {1000, false}} {
+		err := room(&freeDisk{free: func() uint64 { return c.free }}, "queue", 1000)
+		if queue.IsKind(err, queue.Full) != c.full || !c.full && err != nil {
+			t.Errorf("%d octets free: %v", c.free, err)
+		}
+	}
+	if err := Room(filepath.Join(t.TempDir(), "none")); !queue.IsKind(err, queue.Broken) {
+		t.Errorf("no folder: %v", err)
+	}
 }
 
 type freeDisk struct {

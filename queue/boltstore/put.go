@@ -66,12 +66,19 @@ func (s *Store) ready() error {
 	if err := s.inPlace(); err != nil {
 		return &queue.Error{Kind: queue.Broken, Err: err}
 	}
-	free, err := s.o.disk.Free(s.dir)
-	if err != nil {
+	return room(s.o.disk, s.dir, s.o.MinFree)
+}
+
+// Room says whether a store in dir would take mail, as far as the disk is concerned;
+// *queue.Error of kind Full: not before somebody makes room. It changes nothing.
+func Room(dir string) error { return room(osDisk{}, dir, defaultMinFree) }
+
+func room(d disk, dir string, want uint64) error {
+	switch free, err := d.Free(dir); {
+	case err != nil:
 		return &queue.Error{Kind: queue.Broken, Err: err}
-	}
-	if free < s.o.MinFree {
-		return &queue.Error{Kind: queue.Full, Err: fmt.Errorf("%s: %d octets free, %d wanted", s.dir, free, s.o.MinFree)}
+	case free < want:
+		return &queue.Error{Kind: queue.Full, Err: fmt.Errorf("%s: %d octets free, %d wanted", dir, free, want)}
 	}
 	return nil
 }
