@@ -45,7 +45,7 @@ func tlsaForms() []tlsaForm {
 				return ownerOf(daneclient.AnyDeviceOwner, w[0])
 			}},
 		{"user DOMAIN CAFILE...", "Records of the CA of a domain's users: _user.DOMAIN",
-			"Only usage 2 counts there: with usage 3 the holder of the key could sign himself any user.",
+			"Only usage 2 counts there: with usage 3 the holder of that key could sign himself any user.",
 			"  dancemta tlsa user example.org ca/ca.pem",
 			1, func(_ *tlsaFlags, w []string) (daneclient.Owner, error) { return ownerOf(daneclient.UserOwner, w[0]) }},
 		{"server HOST FILE...", "Records of a server, for its clients: _25._tcp.HOST",
