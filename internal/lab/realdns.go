@@ -56,14 +56,14 @@ func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.NSD, err = r.start("nsd", "nsd started", func(addr string) string { return nsdConf(dir, addr, zones) })
+	r.NSD, err = r.start("nsd", "nsd started", func(addr string) string { return nsdConf(dir, addr, zones) }, "-d", "-c")
 	if err == nil {
 		err = r.zonesLoaded()
 	}
 	if err == nil {
 		r.Unbound, err = r.start("unbound", "start of service", func(addr string) string {
 			return unboundConf(dir, addr, r.NSD, w.Zones())
-		})
+		}, "-d", "-c")
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -94,8 +94,9 @@ func (r *RealDNS) Close() error {
 	return err
 }
 
-// start writes a configuration for a free port and runs the program with it.
-func (r *RealDNS) start(program, ready string, conf func(addr string) string) (string, error) {
+// start writes a configuration for a free port and runs the program with it,
+// whose file comes after args.
+func (r *RealDNS) start(program, ready string, conf func(addr string) string, args ...string) (string, error) {
 	var last error
 	for range startTries {
 		pc, l, err := listenBoth("127.0.0.1:0")
@@ -109,7 +110,7 @@ func (r *RealDNS) start(program, ready string, conf func(addr string) string) (s
 		if err := os.WriteFile(path, []byte(conf(addr)), 0o644); err != nil {
 			return "", err
 		}
-		p, err := run(filepath.Join(r.Dir, program+".log"), ready, program, "-d", "-c", path)
+		p, err := run(filepath.Join(r.Dir, program+".log"), ready, program, append(args[:len(args):len(args)], path)...)
 		if err == nil {
 			r.running = append(r.running, p)
 			return addr, nil
