@@ -43,8 +43,8 @@ type Pair struct {
 }
 
 // NewPair makes a key (ECDSA P-256) and a certificate for an owner name. It
-// fails for a name that no certificate can claim: one without underscore
-// label, or one of users or servers.
+// fails with ErrName for a name that no certificate can claim: one without
+// underscore label, or one of users or servers.
 func NewPair(owner dnsname.Name, now time.Time) (Pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -72,7 +72,7 @@ func NewPair(owner dnsname.Name, now time.Time) (Pair, error) {
 		return Pair{}, err
 	}
 	if names, err := daneclient.CandidateNames(cert); err != nil || len(names) != 1 || names[0] != owner {
-		return Pair{}, fmt.Errorf("%s: no certificate can claim this name as a client's", owner)
+		return Pair{}, fmt.Errorf("%s: %w", owner, ErrName)
 	}
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

@@ -40,6 +40,7 @@ const (
 
 // Errors of Create, Roll and Read; each comes wrapped with the folder's name.
 var (
+	ErrName    = errors.New("no client's certificate can claim this name")
 	ErrExists  = errors.New("holds keys already")
 	ErrNoState = errors.New("holds no keys of ours")
 	ErrBusy    = errors.New("another process is at work on it")
