@@ -18,6 +18,7 @@ const (
 	exitUnavailable = 4 // a file, port, folder or server that is needed is not to be had
 	exitNotFound    = 5 // the message asked for is not in the queue
 	exitBroken      = 6 // check found a problem, or the demo a promise that does not hold
+	exitWait        = 7 // not yet: time has to pass, or others have to act
 )
 
 // exitError is an error with an exit code and advice.
