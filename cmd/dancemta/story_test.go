@@ -85,13 +85,16 @@ func newStage(t *testing.T) *stage {
 	t.Cleanup(func() { must(t, internet.Close()) })
 	must(t, internet.KeepMailIn(filepath.Join(dir, "mail")))
 	must(t, internet.WritePKI(filepath.Join(dir, "pki")))
+	self, err := os.Executable() // "dancemta", see TestMain
+	must(t, err)
+	s := &stage{dir: dir, env: append(os.Environ(), "DANCEMTA="+self)}
+	s.addZones(t, internet.World)
 	dns, err := internet.World.StartRealDNS(filepath.Join(dir, "dns"))
 	must(t, err)
 	t.Cleanup(func() { must(t, dns.Close()) })
 
-	s := &stage{dir: dir}
 	c := s.startServer(t, storyConfig(t, dir, dns.Unbound, internet.Sink.Addr()))
-	s.env = append(os.Environ(), fmt.Sprintf("UNBOUND=%d", dns.UnboundPID()),
+	s.env = append(s.env, fmt.Sprintf("UNBOUND=%d", dns.UnboundPID()),
 		"PKI="+filepath.Join(dir, "pki"), "SINK="+filepath.Join(dir, "mail"), "LOG="+s.logPath())
 	for _, name := range []string{"relay", "submission", "submissions"} {
 		_, port, err := net.SplitHostPort(c.addresses[name])
@@ -99,6 +102,33 @@ func newStage(t *testing.T) *stage {
 		s.env = append(s.env, strings.ToUpper(name)+"="+port)
 	}
 	return s
+}
+
+// addZones plays the zone.sh of those stories that have one: it prints a zone,
+// which is signed and served, and may leave keys in the story's folder.
+func (s *stage) addZones(t *testing.T, world *lab.World) {
+	t.Helper()
+	scripts, err := filepath.Glob(filepath.Join(storyFolder, "*", "zone.sh"))
+	must(t, err)
+	for _, script := range scripts {
+		var complaints strings.Builder
+		cmd := exec.Command("bash", "zone.sh")
+		cmd.Dir, cmd.Stderr = filepath.Dir(script), &complaints
+		cmd.Env = append(slices.Clone(s.env), "WORK="+s.workFolder(t, cmd.Dir))
+		zone, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", script, err, complaints.String())
+		}
+		world.AddZoneFile(string(zone), lab.ZoneOptions{})
+	}
+}
+
+// workFolder is where a story has its own files.
+func (s *stage) workFolder(t *testing.T, story string) string {
+	t.Helper()
+	work := filepath.Join(s.dir, "work", filepath.Base(story))
+	must(t, os.MkdirAll(work, 0o755))
+	return work
 }
 
 // openFolder is a temporary folder that the users of daemons can enter.
@@ -175,8 +205,7 @@ func stopServer(t *testing.T, c *child) {
 
 // play runs one story's script.
 func (s *stage) play(t *testing.T, dir string) {
-	work := filepath.Join(s.dir, "work", filepath.Base(dir))
-	must(t, os.Mkdir(work, 0o755))
+	work := s.workFolder(t, dir)
 	before, err := os.ReadFile(s.logPath())
 	must(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), storyTimeout)

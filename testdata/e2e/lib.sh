@@ -7,7 +7,11 @@
 #   UNBOUND                        process id of the resolver
 #   SINK                           folder into which the sink writes each message
 #   LOG                            dancemta's log
-#   WORK                           an empty folder for the story's own files
+#   WORK                           a folder for the story's own files
+#   DANCEMTA                       the program itself
+#
+# A story may bring a zone.sh beside its run.sh: it knows WORK and DANCEMTA alone, and prints
+# a zone, which the runner signs and serves.
 set -euo pipefail
 
 fail() {
