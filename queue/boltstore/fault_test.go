@@ -194,8 +194,7 @@ var (
 func TestFullCommit(t *testing.T) {
 	dir := t.TempDir()
 	puts := 0
-	var s *Store
-	s = open(t, dir, Options{commit: func(tx *bolt.Tx) error {
+	s := open(t, dir, Options{commit: func(tx *bolt.Tx) error {
 		if puts > 0 && tx.Bucket(bucketMessage).Get([]byte("")) == nil && hasNew(tx) {
 			tx.Rollback()
 			return errNoRoom
