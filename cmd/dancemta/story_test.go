@@ -28,7 +28,7 @@ const (
 )
 
 // storyPrograms are the counterparts that the stories play with.
-var storyPrograms = []string{"nsd", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "postfix", "sendmail"}
+var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "postfix", "sendmail"}
 
 // Each folder in testdata/e2e is a story: real programs against the real
 // server, which asks unbound, which asks nsd, which has the lab's zones.

@@ -41,3 +41,12 @@ expect 'rick@own.test' "$WORK/show"
 "$DANCEMTA" usercert issue --ca "$WORK/twin" --user rick --out "$WORK/twin" > /dev/null
 login "$WORK/twin/rick.pem" "$WORK/twin/rick.key" && fail "a CA that is not published logged a user in"
 expect '535 5.7.8' "$WORK/out"
+
+# The zone is ready for other people's servers and signers, also with a whole CA in it.
+cd "$WORK"
+"$DANCEMTA" tlsa user own.test ca/ca.pem --matching 0 --zone own.test --ns ns.own.test=127.0.0.1,2001:db8::1 > whole.zone
+for zone in own whole; do
+	nsd-checkzone own.test $zone.zone || fail "nsd does not take $zone.zone"
+	ldns-signzone $zone.zone "$(ldns-keygen -a ECDSAP256SHA256 -k own.test)"
+	ldns-verify-zone $zone.zone.signed || fail "$zone.zone was not signed well"
+done
