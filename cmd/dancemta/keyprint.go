@@ -78,7 +78,7 @@ func printRolled(w io.Writer, r rollover.Report, dir string, byHand bool) {
 		fmt.Fprintln(w, "nothing to do: no exchange of keys is under way")
 	}
 	switch {
-	case s.Phase == rollover.Published && lacks(r, *s.Next):
+	case s.Phase == rollover.Published && !shownAnywhere(r, *s.Next):
 		fmt.Fprintf(w, "%s\n  %s\n", either(byHand, "publish this record beside the current one:", "asked the primary for this record beside the current one:"), entry(r, s.Next.Record()))
 	case s.Phase == rollover.Withdrawing:
 		fmt.Fprintf(w, "%s\n  %s\n", either(byHand, "remove this record, and leave the other:", "asked the primary to remove this record:"), entry(r, s.Old.Record()))
@@ -94,8 +94,11 @@ func either(first bool, a, b string) string {
 	return b
 }
 
-// lacks reports whether some server does not show the record of a key.
-func lacks(r rollover.Report, k rollover.Key) bool { return r.Look == nil || !r.Look.Shown(k.Record()) }
+// shownAnywhere reports whether the record of a key has been published, if
+// only one server shows it yet.
+func shownAnywhere(r rollover.Report, k rollover.Key) bool {
+	return r.Look != nil && len(r.Look.Lacking(k.Record())) < len(r.Look.Servers)
+}
 
 func printWaiting(w io.Writer, r rollover.Report) {
 	if r.Pending.Why == "" {
