@@ -97,6 +97,11 @@ type DANE struct {
 	// dane.extension_type: the number of the TLS extension dane_clientid. Default
 	// 65500, for private use until there is an official one.
 	ExtensionType int `toml:"extension_type"`
+	// dane.pkix_roots: the CAs at which the certificates behind TLSA records of usages
+	// 0 and 1 must end: a PEM file, or "system" for those that this host trusts.
+	// Default: none; records of these usages then prove nobody, and 2 and 3 always do
+	// without. Read again on SIGHUP.
+	PKIXRoots PKIXRoots `toml:"pkix_roots"`
 }
 
 // DNS says whom to ask and what to trust. Answers are validated here, so any

@@ -101,6 +101,9 @@ func (c *Config) fillLists() {
 // resolvePaths makes the paths absolute.
 func (c *Config) resolvePaths(dir string) {
 	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors}
+	if c.DANE.PKIXRoots != SystemRoots {
+		paths = append(paths, (*Path)(&c.DANE.PKIXRoots))
+	}
 	for i := range c.RelayDomains {
 		paths = append(paths, &c.RelayDomains[i].RecipientsFile)
 	}

@@ -84,7 +84,7 @@ func TestFull(t *testing.T) {
 			{"submission", Submission, "192.0.2.1:587", CertificatesAsk, nil, Unauthenticated, false},
 			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, nil, Unauthenticated, true},
 		},
-		DANE: DANE{65500},
+		DANE: DANE{65500, PKIXRoots(in("roots.pem"))},
 		DNS:  DNS{[]Upstream{"127.0.0.1:53", "[::1]:53"}, in("root.key"), Duration{5 * time.Second}},
 		RelayDomains: []RelayDomain{
 			{name("example.org"), RecipientsFile, in("recipients.txt"), []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
@@ -105,9 +105,25 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 59, "rule[2].from": 63, "authzid[0].to": 75, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 63, "rule[2].from": 67, "authzid[0].to": 79, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
+		}
+	}
+}
+
+// TestSystemRoots: the word is no file name, but a path to a file of that name is.
+func TestSystemRoots(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	for written, want := range map[string]PKIXRoots{
+		"system": SystemRoots, "./system": PKIXRoots(filepath.Join(filepath.Dir(path), "system")), "/x/roots.pem": "/x/roots.pem",
+	} {
+		if err := os.WriteFile(path, []byte(minimal+"dane.pkix_roots = \""+written+"\"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(path)
+		if err != nil || c.DANE.PKIXRoots != want {
+			t.Errorf("%s: %v, %v", written, c, err)
 		}
 	}
 }
@@ -131,7 +147,8 @@ func TestAbsentIsSafe(t *testing.T) {
 		"nobody may relay":                    len(c.Rules) == 0 && len(c.Authzid) == 0 && len(c.RelayDomains) == 0,
 		"no certificate":                      c.TLS == TLS{},
 		"certificates are asked for":          l.ClientCertificates == CertificatesAsk,
-		"names come from where the build can": l.ClientNames == nil && c.DANE == DANE{65500},
+		"names come from where the build can": l.ClientNames == nil && c.DANE.ExtensionType == 65500,
+		"public CAs vouch for nobody":         c.DANE.PKIXRoots == "",
 		"failures make nobody, not noise":     l.DANEFailure == Unauthenticated,
 		"nobody logs in without AUTH":         !l.ImplicitLogin,
 		"private targets are refused":         !c.Delivery.AllowPrivateTargets,

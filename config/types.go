@@ -22,6 +22,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[mailaddr.Address]():   `a mail address such as "postmaster@example.org"`,
 	reflect.TypeFor[pattern.Pattern]():    `a client such as "*._device.example.org" or users such as "*@example.org"`,
 	reflect.TypeFor[Path]():               `a file name such as "cert.pem"`,
+	reflect.TypeFor[PKIXRoots]():          `"system" or a file name such as "roots.pem"`,
 	reflect.TypeFor[Duration]():           `a positive time such as "30s", "5m", "1h30m" or "5d"`,
 	reflect.TypeFor[Size]():               `a size such as "512KiB" or "50MiB"`,
 	reflect.TypeFor[ListenAddress]():      `an IP address and a port such as "192.0.2.1:25", "[2001:db8::1]:25" or ":25"`,
@@ -185,6 +186,17 @@ func (p *Path) UnmarshalText(b []byte) error {
 	*p = Path(b)
 	return nil
 }
+
+// PKIXRoots is SystemRoots or a file name; absolute after Load, "" when the key
+// is absent.
+type PKIXRoots string
+
+// SystemRoots are the CAs that this host trusts. A file of that name is
+// written "./system".
+const SystemRoots PKIXRoots = "system"
+
+// UnmarshalText accepts what a file can be called, which the word is, too.
+func (r *PKIXRoots) UnmarshalText(b []byte) error { return (*Path)(r).UnmarshalText(b) }
 
 // Duration is a positive span of time.
 type Duration struct{ time.Duration }

@@ -42,7 +42,7 @@ func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict
 		if got, ok := mem.cache.get(k, v.opts.Now()); ok { // of the flight before
 			return got, true
 		}
-		got := v.find(ctx, c, cred)
+		got := v.find(ctx, c, cred, mem.roots)
 		// What became of a caller who went away, or of his share of the
 		// lookups, says nothing to the others.
 		own := got.refusal != nil && (got.refusal.Reason == Overloaded ||
@@ -57,7 +57,7 @@ func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict
 }
 
 // find looks the records up and compares.
-func (v *Verifier) find(ctx context.Context, c claim, cred Credential) verdict {
+func (v *Verifier) find(ctx context.Context, c claim, cred Credential, roots *x509.CertPool) verdict {
 	leave, full := v.gates.enter(ctx, cred.Peer, c.owner)
 	if leave == nil {
 		return verdict{refusal: &Error{Reason: Overloaded, Name: c.owner, Detail: full}}
@@ -66,7 +66,7 @@ func (v *Verifier) find(ctx context.Context, c claim, cred Credential) verdict {
 	start := v.opts.Now()
 	answer := v.opts.Resolver.Lookup(ctx, c.owner, dnssec.TypeTLSA)
 	now := v.opts.Now()
-	got := weigh(answer, c, cred, now, v.opts.Roots)
+	got := weigh(answer, c, cred, now, roots)
 	if err := ctx.Err(); err != nil && got.refusal != nil && got.refusal.Reason == FailedDNS {
 		got.refusal.Err = err
 	}

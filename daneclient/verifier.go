@@ -112,9 +112,10 @@ type Verifier struct {
 	mem   atomic.Pointer[memory]
 }
 
-// memory is what hangs from one set of trust anchors. It is dropped whole, so
-// that nothing is left, not even by a lookup still under way.
+// memory is what hangs from one set of trust anchors and roots. It is dropped
+// whole, so that nothing is left, not even by a lookup still under way.
 type memory struct {
+	roots   *x509.CertPool
 	flights flights
 	cache   cache
 }
@@ -126,14 +127,18 @@ func New(o Options) (*Verifier, error) {
 	}
 	o = o.withDefaults()
 	v := &Verifier{opts: o, gates: newGates(o)}
-	v.Forget()
+	v.SetRoots(o.Roots)
 	return v, nil
 }
 
 // Forget drops all verdicts: what was proved under trust anchors that are
 // replaced proves nobody any more.
-func (v *Verifier) Forget() {
-	v.mem.Store(&memory{flights: flights{running: map[key]*flight{}}, cache: newCache(v.opts.CacheSize)})
+func (v *Verifier) Forget() { v.SetRoots(v.mem.Load().roots) }
+
+// SetRoots replaces Options.Roots, and drops all verdicts. It must not be called
+// at once with itself or with Forget.
+func (v *Verifier) SetRoots(roots *x509.CertPool) {
+	v.mem.Store(&memory{roots: roots, flights: flights{running: map[key]*flight{}}, cache: newCache(v.opts.CacheSize)})
 }
 
 // Client names the peer behind cred, or returns an *Error. The steps: the name

@@ -75,6 +75,7 @@ func (r *report) problem(err error) {
 
 func (r *report) everything(ctx context.Context, path string, cfg *config.Config) {
 	r.certificate(cfg.TLS)
+	r.roots(cfg.DANE)
 	r.stateDir(string(cfg.StateDir))
 	r.rules(cfg)
 	r.laboratory(cfg)
@@ -110,6 +111,17 @@ func (r *report) certificate(c config.TLS) {
 			r.warning("%s", w)
 		}
 	}
+}
+
+func (r *report) roots(c config.DANE) {
+	if c.PKIXRoots == "" {
+		return
+	}
+	if _, err := readRoots(c); err != nil {
+		r.problem(err)
+		return
+	}
+	r.ok("TLSA records of usages 0 and 1 count below the roots of %s", c.PKIXRoots)
 }
 
 func (r *report) rules(cfg *config.Config) {

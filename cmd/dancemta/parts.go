@@ -87,8 +87,12 @@ func (p *parts) assemble() error {
 	if p.queue, err = queue.New(p.queueOptions(deliverer)); err != nil {
 		return err
 	}
+	roots, err := readRoots(p.cfg.DANE)
+	if err != nil {
+		return err
+	}
 	p.verifier, err = daneclient.New(daneclient.Options{
-		Resolver: p.resolver, Logger: p.log, MaxLookups: p.cfg.Limits.Lookups,
+		Resolver: p.resolver, Logger: p.log, Roots: roots, MaxLookups: p.cfg.Limits.Lookups,
 		PerPeer: p.cfg.Limits.LookupsPerPeer, PerZone: p.cfg.Limits.LookupsPerZone,
 	})
 	if err != nil {

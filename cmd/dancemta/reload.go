@@ -26,6 +26,11 @@ func (p *parts) reload() {
 		maillog.ReloadRefused(p.log, err)
 		return
 	}
+	roots, err := readRoots(cfg.DANE)
+	if err != nil {
+		maillog.ReloadRefused(p.log, err)
+		return
+	}
 	if p.cert != nil {
 		if err := p.cert.Reload(); err != nil { // keeps the old pair on an error
 			maillog.ReloadRefused(p.log, err)
@@ -33,7 +38,7 @@ func (p *parts) reload() {
 		}
 	}
 	p.resolver.SetAnchors(anchors)
-	p.verifier.Forget()
+	p.verifier.SetRoots(roots) // and forgets what rested on the old anchors
 	p.live.Store(l) // last: new rules make sessions ask for their identity again
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
 }
@@ -51,6 +56,7 @@ func needRestart(old, new *config.Config) []string {
 		{"log", old.Log, new.Log},
 		{"tls", old.TLS, new.TLS},
 		{"listener", old.Listeners, new.Listeners},
+		{"dane", old.DANE.ExtensionType, new.DANE.ExtensionType},
 		{"dns", old.DNS, new.DNS},
 		{"limits", old.Limits, new.Limits},
 		{"queue", old.Queue, new.Queue},
