@@ -26,9 +26,9 @@ overlay:
 
 # BREAK=dnssec and BREAK=allowlist build a server without that check: the demo must fail.
 ifdef BREAK
-demo:
-	overlay=$$($(GO) run ./internal/mutants overlay $(MUTANT)) && \
-	$(GO) build -overlay "$$overlay" -o build/dancemta-broken ./cmd/dancemta
+demo: overlay
+	overlay=$$($(GO) run ./internal/mutants -base $(OVERLAY) overlay $(MUTANT)) && \
+	$(GO) build -tags dane_clientid -overlay "$$overlay" -o build/dancemta-broken ./cmd/dancemta
 	build/dancemta-broken demo
 else
 demo: build ## the main job on this machine alone, every line checked
@@ -62,8 +62,8 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: ## figures of docs/performance.md
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
 
-mutants: ## each removed check must make a test fail
-	$(GO) run ./internal/mutants run
+mutants: overlay ## each removed check must make a test fail
+	$(GO) run ./internal/mutants -base $(OVERLAY) -tags dane_clientid run
 
 crashtest: build ## kill -9 under load for a minute; nothing acknowledged may be lost
 	DANCEMTA_CRASH_SECONDS=60 $(GO) test -count=1 -v -timeout 600s -run TestCrash ./cmd/dancemta

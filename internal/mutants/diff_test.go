@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,32 @@ func TestReadRefuses(t *testing.T) {
 	} {
 		if _, err := readMutant(write(t, text), "m"); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// Go takes one overlay: what holds in every build must be in each mutant's.
+func TestBaseIsMerged(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.WriteFile("f.go", []byte("one\ntwo\nthree\n"), 0o600),
+		os.WriteFile("base.json", []byte(`{"Replace": {"/go/x.go": "/tmp/x"}}`), 0o600), os.WriteFile("empty.json", []byte("{}"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := readMutant(write(t, sample), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := build{base: "base.json"}.overlay(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), `"/go/x.go":"/tmp/x"`) || !strings.Contains(string(text), "f.go.mutant") {
+		t.Errorf("%s, %v", text, err)
+	}
+	for _, bad := range []string{"empty.json", "none.json"} {
+		if _, err := (build{base: bad}).overlay(m); err == nil {
+			t.Errorf("%s: accepted", bad)
 		}
 	}
 }

@@ -1,8 +1,11 @@
 // Command mutants proves that each check has a test: testdata/mutants holds
 // diffs that remove one check each, and the tests must fail with every one.
 //
-//	mutants run [NAME...]          run the tests with each mutant; all by default
-//	mutants overlay NAME           print the overlay file that builds one mutant
+//	mutants [-base FILE] [-tags TAGS] run [NAME...]   run the tests with each mutant; all by default
+//	mutants [-base FILE] overlay NAME                 print the overlay file that builds one mutant
+//
+// -base names an overlay that holds in every build, such as that of crypto/tls; go
+// takes one file only, so each mutant's is merged with it.
 //
 // A mutant is applied by go's -overlay, so that the tree itself stays as it is.
 // One that does not fit the code any more, or does not compile, is an error, and
@@ -11,6 +14,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,26 +35,40 @@ func main() {
 	}
 }
 
+// build is what holds for every mutant.
+type build struct {
+	base string // an overlay file; "" for none
+	tags string
+}
+
 func run(args []string) error {
+	var b build
+	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
+	flags.StringVar(&b.base, "base", "", "an overlay `file` that holds in every build")
+	flags.StringVar(&b.tags, "tags", "", "build `tags`")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	args = flags.Args()
 	if len(args) == 2 && args[0] == "overlay" {
 		m, err := readMutant(filepath.Join(folder, args[1]+".diff"), args[1])
 		if err != nil {
 			return err
 		}
-		overlay, err := m.overlay()
+		overlay, err := b.overlay(m)
 		if err == nil {
 			fmt.Println(overlay)
 		}
 		return err
 	}
 	if len(args) == 0 || args[0] != "run" {
-		return fmt.Errorf("usage: mutants run [NAME...] | mutants overlay NAME")
+		return errors.New("usage: mutants [-base FILE] [-tags TAGS] run [NAME...] | overlay NAME")
 	}
 	mutants, err := readAll(args[1:])
 	if err != nil {
 		return err
 	}
-	return runAll(mutants)
+	return b.runAll(mutants)
 }
 
 func readAll(names []string) ([]*mutant, error) {
@@ -75,7 +94,7 @@ func readAll(names []string) ([]*mutant, error) {
 }
 
 // overlay writes the changed files and the file for go's -overlay.
-func (m *mutant) overlay() (string, error) {
+func (b build) overlay(m *mutant) (string, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -84,7 +103,10 @@ func (m *mutant) overlay() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	replace := map[string]string{}
+	replace, err := b.replaced()
+	if err != nil {
+		return "", err
+	}
 	for i, c := range m.changes {
 		text, err := os.ReadFile(c.file)
 		if err != nil {
@@ -107,4 +129,23 @@ func (m *mutant) overlay() (string, error) {
 	}
 	path := filepath.Join(dir, "overlay.json")
 	return path, os.WriteFile(path, doc, 0o644)
+}
+
+// replaced returns what the base overlay replaces.
+func (b build) replaced() (map[string]string, error) {
+	if b.base == "" {
+		return map[string]string{}, nil
+	}
+	text, err := os.ReadFile(b.base)
+	if err != nil {
+		return nil, err
+	}
+	var doc struct{ Replace map[string]string }
+	if err := json.Unmarshal(text, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", b.base, err)
+	}
+	if len(doc.Replace) == 0 {
+		return nil, fmt.Errorf("%s: replaces nothing", b.base)
+	}
+	return doc.Replace, nil
 }

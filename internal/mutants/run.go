@@ -24,9 +24,9 @@ type result struct {
 }
 
 // runAll prints a line per mutant, in their order, and the count at the end.
-func runAll(mutants []*mutant) error {
+func (b build) runAll(mutants []*mutant) error {
 	begin := time.Now()
-	results := judge(mutants)
+	results := b.judge(mutants)
 	noticed := 0
 	for i, m := range mutants {
 		r := results[i]
@@ -46,14 +46,14 @@ func runAll(mutants []*mutant) error {
 }
 
 // judge runs the tests with each mutant; where they fail without, that is the result.
-func judge(mutants []*mutant) []result {
-	broken := baseline(mutants)
+func (b build) judge(mutants []*mutant) []result {
+	broken := b.baseline(mutants)
 	results := make([]result, len(mutants))
 	parallel(len(mutants), func(i int) {
 		start, err := time.Now(), broken[mutants[i].tests()]
 		by := ""
 		if err == nil {
-			by, err = mutants[i].test()
+			by, err = b.test(mutants[i])
 		}
 		results[i] = result{by, err, time.Since(start)}
 	})
@@ -82,7 +82,7 @@ func (m *mutant) tests() string { return strings.Join(m.packages, " ") }
 
 // baseline runs the tests as they are, all of one set of packages at once: one
 // that fails anyway would notice everything. It returns the errors by tests().
-func baseline(mutants []*mutant) map[string]error {
+func (b build) baseline(mutants []*mutant) map[string]error {
 	runs := map[string][]string{}
 	for _, m := range mutants {
 		runs[m.tests()] = append(runs[m.tests()], m.run)
@@ -93,7 +93,11 @@ func baseline(mutants []*mutant) map[string]error {
 	}
 	errs := make([]error, len(sets))
 	parallel(len(sets), func(i int) {
-		text, err := goTest(strings.Fields(sets[i]), anyOf(runs[sets[i]]))
+		var flags []string
+		if b.base != "" {
+			flags = []string{"-overlay", b.base}
+		}
+		text, err := b.goTest(strings.Fields(sets[i]), anyOf(runs[sets[i]]), flags...)
 		if err != nil {
 			fmt.Printf("without any mutant, %s:\n%s", sets[i], text) // once, not with each mutant
 			errs[i] = errBaseline
@@ -117,12 +121,12 @@ func anyOf(runs []string) string {
 }
 
 // test returns the name of a test that failed with the mutant.
-func (m *mutant) test() (by string, err error) {
-	overlay, err := m.overlay()
+func (b build) test(m *mutant) (by string, err error) {
+	overlay, err := b.overlay(m)
 	if err != nil {
 		return "", err
 	}
-	text, err := goTest(m.packages, m.run, "-overlay", overlay, "-failfast")
+	text, err := b.goTest(m.packages, m.run, "-overlay", overlay, "-failfast")
 	switch {
 	case err == nil && strings.Contains(text, "[no tests to run]"):
 		return "", fmt.Errorf("there is no test %s", m.run)
@@ -132,8 +136,8 @@ func (m *mutant) test() (by string, err error) {
 	return failure(text)
 }
 
-func goTest(packages []string, run string, flags ...string) (text string, err error) {
-	args := append([]string{"test", "-timeout", testTimeout, "-vet=off", "-run", run}, flags...)
+func (b build) goTest(packages []string, run string, flags ...string) (text string, err error) {
+	args := append([]string{"test", "-timeout", testTimeout, "-vet=off", "-tags", b.tags, "-run", run}, flags...)
 	test := exec.Command("go", append(args, packages...)...)
 	test.Env = append(os.Environ(), "DANCEMTA_E2E=") // real servers take long, and judge the whole
 	out, err := test.CombinedOutput()

@@ -72,7 +72,7 @@ func TestMutants(t *testing.T) {
 		cases[i].m.name = fmt.Sprintf("m%d", i)
 		mutants = append(mutants, &cases[i].m)
 	}
-	for i, r := range judge(mutants) {
+	for i, r := range (build{}).judge(mutants) {
 		want := cases[i].want
 		if want == "" && r.by != "TestF" || want != "" && (r.err == nil || !strings.Contains(r.err.Error(), want)) {
 			t.Errorf("%d: noticed by %q, %v; want %q", i, r.by, r.err, want)
