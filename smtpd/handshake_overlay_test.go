@@ -61,6 +61,7 @@ func TestNamesToldInTheHandshake(t *testing.T) {
 
 		{"no name, the certificate speaks", "mx", told(&n.MTA), "250 "},
 		{"no name, where failures abort", "abort", told(&n.MTA), "250 "},
+		{"no name, a certificate that proves nothing, where failures abort", "abort", told(&n.Wrong), "550 5.7.1 "},
 		{"no name, the certificate does not count", "only", told(&n.MTA), "550 5.7.1 "},
 		{"no name, where nothing else counts and one is required", "strict", told(&n.MTA), failure},
 		{"no name, and an identity is required", "proved", told(&n.MTA), "250 "},
