@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -19,7 +20,26 @@ const (
 	// that waits for its Finished to be answered waits in silence.
 	handshakeDecision = 10 * time.Second
 	judgedHandshake   = 20 * time.Second
+
+	// A chain stays in memory as long as its connection. crypto/tls takes 256 KiB,
+	// four times that once parsed; honest chains have a few KiB.
+	maxChainBytes = 32 << 10
 )
+
+// errChain ends the handshake with bad_certificate.
+var errChain = errors.New("certificate chain over 32 KiB")
+
+// boundedChain refuses a chain that only fills memory.
+func boundedChain(raw [][]byte, _ [][]*x509.Certificate) error {
+	size := 0
+	for _, cert := range raw {
+		size += len(cert)
+	}
+	if size > maxChainBytes {
+		return errChain
+	}
+	return nil
+}
 
 // judgesHandshakes reports whether peers are asked for dane_clientid.
 func (f *front) judgesHandshakes() bool {

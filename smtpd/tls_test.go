@@ -132,3 +132,25 @@ func TestForeignCertificate(t *testing.T) {
 		t.Errorf("questions %v, log:\n%s", q, w.log)
 	}
 }
+
+// A chain that only fills memory ends the handshake; an honest long one does not.
+func TestChainIsBounded(t *testing.T) {
+	w := newWorld(t)
+	verified(w.verifier, start.Add(time.Hour))
+	addr := w.serve()["mx"]
+	for copies, refused := range map[int]bool{10: false, 100: true} {
+		cert := *deviceCert()
+		for range copies {
+			cert.Certificate = append(cert.Certificate, cert.Certificate[0])
+		}
+		d := open(t, addr)
+		d.expect("EHLO peer.test", "250")
+		d.expect("STARTTLS", "220 ")
+		if err := d.secure(clientTLS(&cert)); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.cmd("EHLO peer.test"); strings.HasPrefix(got, "250") == refused {
+			t.Errorf("%d certificates of %d octets: %q", copies, len(cert.Certificate[0]), got)
+		}
+	}
+}
