@@ -39,7 +39,7 @@ func (p *parts) reload() {
 	}
 	p.resolver.SetAnchors(anchors)
 	p.verifier.SetRoots(roots) // and forgets what rested on the old anchors
-	p.live.Store(l) // last: new rules make sessions ask for their identity again
+	p.live.Store(l)            // last: new rules make sessions ask for their identity again
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
 }
 
