@@ -69,7 +69,7 @@ func (c Credential) NameError() *Error {
 	switch {
 	case !c.Named:
 		return nil
-	case c.nameErr != nil:
+	case c.nameErr != nil || c.Name.IsZero():
 		return &Error{Reason: BadClientName, Err: c.nameErr}
 	}
 	if domain, ok := userDomain(c.Name); ok && !soleName(c.Chain[0], domain) {

@@ -35,24 +35,38 @@ func newGates(o Options) gates {
 // who wait for a dead zone take none of the places that all share. It returns
 // the way out, or what was full until ctx ended.
 func (g gates) enter(ctx context.Context, peer netip.Addr, owner dnsname.Name) (leave func(), full string) {
-	peerKey, zone := peerKeyOf(peer), zoneOf(owner)
-	if g.peer.Enter(ctx, peerKey) != nil {
+	zone := zoneOf(owner)
+	leavePeer, ok := g.enterPeer(ctx, peer)
+	if !ok {
 		return nil, "lookups for this peer"
 	}
 	if g.zone.Enter(ctx, zone) != nil {
-		g.peer.Leave(peerKey)
+		leavePeer()
 		return nil, "lookups in " + zone
 	}
 	if g.all.Enter(ctx) != nil {
 		g.zone.Leave(zone)
-		g.peer.Leave(peerKey)
+		leavePeer()
 		return nil, "lookups in all"
 	}
 	return func() {
 		g.all.Leave()
 		g.zone.Leave(zone)
-		g.peer.Leave(peerKey)
+		leavePeer()
 	}, ""
+}
+
+// enterPeer passes whoever has no address: those who come by Match are as many
+// as there are, and not one.
+func (g gates) enterPeer(ctx context.Context, peer netip.Addr) (leave func(), ok bool) {
+	if !peer.IsValid() {
+		return func() {}, true
+	}
+	key := peerKeyOf(peer)
+	if g.peer.Enter(ctx, key) != nil {
+		return nil, false
+	}
+	return func() { g.peer.Leave(key) }, true
 }
 
 // peerKeyOf takes an IPv6 peer for its /64, which one host has to itself.

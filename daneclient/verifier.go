@@ -33,6 +33,7 @@ type Source string
 const (
 	SourceExtension   Source = "extension"   // dane_clientid
 	SourceCertificate Source = "certificate" // the dNSName
+	SourceApplication Source = "application" // told above TLS, see Verifier.Match
 )
 
 // Client is a peer whose TLSA records match its certificate.
