@@ -29,15 +29,19 @@ type claim struct {
 }
 
 // judge proves a claim or returns an *Error. The plan: the cache; then, once
-// for all who ask the same, the gates, the lookup, and the match.
+// for all who ask the same, the gates, the lookup, and the match. Who wants to
+// see the evidence is judged alone and anew.
 func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict, error) {
-	mem, k := v.mem.Load(), keyOf(c, cred.Chain)
-	if got, ok := mem.cache.get(k, v.opts.Now()); ok {
+	mem, k, evidence := v.mem.Load(), keyOf(c, cred.Chain), evidenceOf(ctx)
+	if got, ok := mem.cache.get(k, v.opts.Now()); ok && evidence == nil {
 		return got.result()
 	}
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, v.opts.Timeout)
 	defer cancel()
+	if evidence != nil {
+		return v.find(ctx, c, cred, mem.roots).result()
+	}
 	got, err := mem.flights.do(ctx, k, func() (verdict, bool) {
 		if got, ok := mem.cache.get(k, v.opts.Now()); ok { // of the flight before
 			return got, true
@@ -67,6 +71,7 @@ func (v *Verifier) find(ctx context.Context, c claim, cred Credential, roots *x5
 	answer := v.opts.Resolver.Lookup(ctx, c.owner, dnssec.TypeTLSA)
 	now := v.opts.Now()
 	got := weigh(answer, c, cred, now, roots)
+	evidenceOf(ctx).note(c, answer, cred, optionsFor(answer, c, now, roots))
 	if err := ctx.Err(); err != nil && got.refusal != nil && got.refusal.Reason == FailedDNS {
 		got.refusal.Err = err
 	}
@@ -97,16 +102,14 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time, roots 
 	if len(usable) == 0 {
 		return refuse(Unusable, problems(records, roots), nil)
 	}
-	// A key of usage 3 or 1 made from a wildcard would be every name below it, and
-	// the holder of a user's key could sign himself any uid (client-auth 3.2).
-	anchorsOnly := c.user || answer.Wildcard
-	if anchorsOnly && !slices.ContainsFunc(usable, isAnchor) {
+	o := optionsFor(answer, c, now, roots)
+	if o.AnchorsOnly && !slices.ContainsFunc(usable, isAnchor) {
 		if answer.Wildcard {
 			return refuse(WildcardForbidden, "a key, not a CA, made from a wildcard", nil)
 		}
 		return refuse(Unusable, "a key that is published makes no user, only a CA does", nil)
 	}
-	match, err := tlsa.Match(usable, cred.Chain, tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots})
+	match, err := tlsa.Match(usable, cred.Chain, o)
 	if err != nil {
 		if miss, ok := errors.AsType[*tlsa.MismatchError](err); ok && miss.OnlyName {
 			return refuse(NameMismatch, "", err)
@@ -118,6 +121,14 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time, roots 
 		until = earliest(until, match.NotAfter)
 	}
 	return verdict{record: match.Record, until: until}
+}
+
+// optionsFor says what counts when an answer's records are compared. A key of
+// usage 3 or 1 made from a wildcard would be every name below it, and the holder
+// of a user's key could sign himself any uid (client-auth 3.2).
+func optionsFor(answer dnssec.Answer, c claim, now time.Time, roots *x509.CertPool) tlsa.Options {
+	anchorsOnly := c.user || answer.Wildcard
+	return tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots}
 }
 
 // refusalOf says why an answer in this state proves nothing; false for secure.
