@@ -36,20 +36,36 @@ func (r Rule) chooses(s Subject) bool {
 // AllowsClient is the allow list before DNS: whether a client of this name could
 // be allowed anything on l.
 func (r *Rules) AllowsClient(l Listener, owner dnsname.Name) bool {
-	return r.allows(Subject{Listener: l, Client: owner})
+	allow, deny := r.admits(Subject{Listener: l, Client: owner})
+	return allow != nil && deny == nil
 }
 
 // AllowsUser is the allow list before DNS for users.
 func (r *Rules) AllowsUser(l Listener, id saslext.Identity) bool {
-	return r.allows(Subject{Listener: l, User: id})
+	allow, deny := r.admits(Subject{Listener: l, User: id})
+	return allow != nil && deny == nil
 }
 
-func (r *Rules) allows(s Subject) bool {
-	if r == nil || s.isNobody() {
-		return false
+// Admits is AllowsClient and AllowsUser with the rule that decided.
+func (r *Rules) Admits(s Subject) Verdict {
+	allow, deny := r.admits(s)
+	switch {
+	case s.isNobody():
+		return Verdict{Reason: NoIdentity}
+	case deny != nil:
+		return Verdict{Reason: Denied, Rule: name(deny.Who, deny.Line)}
+	case allow == nil:
+		return Verdict{Reason: NoRule}
 	}
-	chosen, denied := r.choose(s, func(deny Rule) bool { return always(deny.From) && always(deny.To) })
-	return chosen != nil && denied == nil
+	return Verdict{Allow: true, Rule: name(allow.Who, allow.Line)}
+}
+
+// admits returns the rule chosen for s, and one that denies s everything.
+func (r *Rules) admits(s Subject) (allow, deny *Rule) {
+	if r == nil || s.isNobody() {
+		return nil, nil
+	}
+	return r.choose(s, func(deny Rule) bool { return always(deny.From) && always(deny.To) })
 }
 
 // choose returns the most specific allow and the most specific deny for s; of
