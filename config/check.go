@@ -131,6 +131,23 @@ func checkRelayDomains(c *Config, f *faults) {
 		case d.Recipients == RecipientsAny && hasFile:
 			f.key(path+".recipients_file", `is not read, since recipients is "any"`, `write recipients = "file", or drop recipients_file`)
 		}
+		checkClientIdentity(f, path)
+	}
+}
+
+// checkClientIdentity finds a client identity that nobody would see.
+func checkClientIdentity(f *faults, path string) {
+	cert, key := f.index.has(path+".client_certificate"), f.index.has(path+".client_key")
+	switch {
+	case cert && !key:
+		f.key(path+".client_key", "missing", "add client_key, the file with the certificate's private key")
+	case key && !cert:
+		f.key(path+".client_certificate", "missing", "add client_certificate, the file with the chain of the key")
+	case cert && !f.index.has(path+".next_hop"):
+		f.key(path+".client_certificate", "needs next_hop: hosts that DNS names are shown none", "add next_hop, or drop client_certificate")
+	}
+	if !cert && f.index.has(path+".client_name") {
+		f.key(path+".client_name", "needs client_certificate", "add client_certificate and client_key, or drop client_name")
 	}
 }
 

@@ -131,6 +131,16 @@ type RelayDomain struct {
 	// next_hop: where its mail goes, as "host:port" or "[ip]:port", tried in
 	// order. Default: its MX hosts.
 	NextHop []HostPort `toml:"next_hop"`
+	// client_certificate: a PEM file with the chain that we show as a client to
+	// next_hop, which it needs, and to no other host. Mail then goes there over TLS or
+	// waits. Default: none is shown.
+	ClientCertificate Path `toml:"client_certificate"`
+	// client_key: the PEM file with its private key. Both are read again on SIGHUP.
+	ClientKey Path `toml:"client_key"`
+	// client_name: our TLSA owner name, told to a next_hop that asks for it by
+	// dane_clientid (not known to builds without the overlay, see "dancemta version").
+	// Default: none, so that the next hop takes our name from the certificate.
+	ClientName OwnerName `toml:"client_name"`
 }
 
 // Rule says who may relay, a [[rule]] table. The most specific pattern decides

@@ -105,7 +105,8 @@ func (c *Config) resolvePaths(dir string) {
 		paths = append(paths, (*Path)(&c.DANE.PKIXRoots))
 	}
 	for i := range c.RelayDomains {
-		paths = append(paths, &c.RelayDomains[i].RecipientsFile)
+		d := &c.RelayDomains[i]
+		paths = append(paths, &d.RecipientsFile, &d.ClientCertificate, &d.ClientKey)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(string(*p)) {

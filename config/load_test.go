@@ -87,8 +87,10 @@ func TestFull(t *testing.T) {
 		DANE: DANE{65500, PKIXRoots(in("roots.pem"))},
 		DNS:  DNS{[]Upstream{"127.0.0.1:53", "[::1]:53"}, in("root.key"), Duration{5 * time.Second}},
 		RelayDomains: []RelayDomain{
-			{name("example.org"), RecipientsFile, in("recipients.txt"), []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
-			{name("xn--bcher-kva.example"), RecipientsAny, "", nil},
+			{Domain: name("example.org"), Recipients: RecipientsFile, RecipientsFile: in("recipients.txt"), NextHop: []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
+			{Domain: name("xn--bcher-kva.example"), Recipients: RecipientsAny},
+			{name("example.net"), RecipientsAny, "", []HostPort{"mx.partner.example:25"},
+				in("client.pem"), in("client.key"), OwnerName{name("_smtp-client.mx.example.org")}},
 		},
 		Rules: []Rule{
 			{pat("*._device.example.org"), Allow, nil, []AddressPattern{"@example.org"}, nil},
@@ -105,7 +107,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 63, "rule[2].from": 67, "authzid[0].to": 79, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 71, "rule[2].from": 75, "authzid[0].to": 87, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}

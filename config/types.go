@@ -21,6 +21,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[dnsname.Name]():       `a domain name such as "mx.example.org"`,
 	reflect.TypeFor[mailaddr.Address]():   `a mail address such as "postmaster@example.org"`,
 	reflect.TypeFor[pattern.Pattern]():    `a client such as "*._device.example.org" or users such as "*@example.org"`,
+	reflect.TypeFor[OwnerName]():          `a TLSA owner name such as "_smtp-client.mx.example.org"`,
 	reflect.TypeFor[Path]():               `a file name such as "cert.pem"`,
 	reflect.TypeFor[PKIXRoots]():          `"system" or a file name such as "roots.pem"`,
 	reflect.TypeFor[Duration]():           `a positive time such as "30s", "5m", "1h30m" or "5d"`,
@@ -173,6 +174,15 @@ func list(words []string, last string) string {
 	}
 	n := len(words) - 1
 	return strings.Join(words[:n], ", ") + " " + last + " " + words[n]
+}
+
+// OwnerName is a name with underscore labels, at which TLSA records stand.
+type OwnerName struct{ dnsname.Name }
+
+// UnmarshalText reads A-labels, as they are told in TLS.
+func (n *OwnerName) UnmarshalText(b []byte) (err error) {
+	n.Name, err = dnsname.ParseOwner(string(b))
+	return err
 }
 
 // Path is a file name; absolute after Load, "" when the key is absent.

@@ -78,6 +78,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.roots(cfg.DANE)
 	r.stateDir(string(cfg.StateDir))
 	r.rules(cfg)
+	r.routes(cfg)
 	r.laboratory(cfg)
 	if err := checkBuild(path, cfg); err != nil {
 		r.problem(err)

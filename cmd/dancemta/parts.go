@@ -46,8 +46,8 @@ type parts struct {
 
 // live is what SIGHUP exchanges as a whole.
 type live struct {
-	rules    *policy.Rules
-	nextHops map[string][]string // by recipient domain
+	rules  *policy.Rules
+	routes map[string]deliver.Route // by recipient domain
 }
 
 func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Options) (*parts, error) {
@@ -154,7 +154,7 @@ func readAnchors(c config.DNS) ([]dnssec.Anchor, error) {
 
 // newLive reads the rules and the files that they name.
 func newLive(cfg *config.Config) (*live, error) {
-	l := &live{nextHops: map[string][]string{}}
+	l := &live{routes: map[string]deliver.Route{}}
 	o := policy.Options{Postmaster: cfg.Postmaster, Hostname: cfg.Hostname}
 	for i, r := range cfg.Rules {
 		rule := policy.Rule{
@@ -178,9 +178,8 @@ func newLive(cfg *config.Config) (*live, error) {
 			return nil, err
 		}
 		o.RelayDomains = append(o.RelayDomains, domain)
-		for _, h := range d.NextHop {
-			key := d.Domain.String()
-			l.nextHops[key] = append(l.nextHops[key], string(h))
+		if l.routes[d.Domain.String()], err = newRoute(d, cfg.DANE); err != nil {
+			return nil, err
 		}
 	}
 	var err error
@@ -221,7 +220,7 @@ func (p *parts) deliverOptions() deliver.Options {
 	return deliver.Options{
 		Hostname:            p.cfg.Hostname,
 		Resolver:            p.resolver,
-		NextHop:             func(destination string) []string { return p.live.Load().nextHops[destination] },
+		Route:               func(destination string) deliver.Route { return p.live.Load().routes[destination] },
 		MXPort:              p.cfg.Delivery.MXPort,
 		AllowPrivateTargets: p.cfg.Delivery.AllowPrivateTargets,
 		OwnAddresses:        ownAddresses(p.cfg),
@@ -323,6 +322,9 @@ func clientNames(l config.Listener, c config.DANE) (s daneclient.Sources) {
 // checkBuild refuses what this build cannot do: a listener that names the
 // extension would silently never see one.
 func checkBuild(path string, cfg *config.Config) error {
+	if err := checkRoutes(path, cfg); err != nil {
+		return err
+	}
 	for i, l := range cfg.Listeners {
 		if clientid.Supported || !slices.Contains(l.ClientNames, config.FromExtension) {
 			continue

@@ -8,11 +8,13 @@
 // a refusal in words, or a proof that the domain takes no mail, is final.
 //
 // TLS is opportunistic (RFC 7435): used when it is offered, without a judgement
-// on the certificate, and given up for one host at a time when it fails.
+// on the certificate, and given up for one host at a time when it fails; but
+// never on a route where we show a certificate of our own.
 package deliver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,15 +46,24 @@ type Options struct {
 	Resolver interface {
 		Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
 	}
-	// NextHop returns the configured hosts of a destination as "host:port" or
-	// "[ip]:port", in order; none: its MX hosts. nil: none anywhere.
-	NextHop             func(destination string) []string
-	MXPort              int          // port of hosts found by DNS; default 25
-	AllowPrivateTargets bool         // deliver to loopback and private addresses that came from DNS
-	OwnAddresses        []netip.Addr // an MX host with one of these is ourselves
+	Route               func(destination string) Route // what is configured for a destination; nil: nothing for any
+	MXPort              int                            // port of hosts found by DNS; default 25
+	AllowPrivateTargets bool                           // deliver to loopback and private addresses that came from DNS
+	OwnAddresses        []netip.Addr                   // an MX host with one of these is ourselves
 	Dial                func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger              *slog.Logger // default: silent
 	Timeouts            smtpclient.Timeouts
+}
+
+// Route is what the operator says of a destination.
+type Route struct {
+	// Hosts are its next hops as "host:port" or "[ip]:port", in order; none: its
+	// MX hosts.
+	Hosts []string
+	// Certificate is our own as a client of Hosts, and of no others: whoever a
+	// stranger's MX names need not know who we are. Under it mail is sent over TLS
+	// or not at all. nil: none is shown.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // Deliverer makes attempts. It may be used by many goroutines at once.
@@ -74,8 +85,8 @@ func New(o Options) (*Deliverer, error) {
 	if o.MXPort == 0 {
 		o.MXPort = smtpPort
 	}
-	if o.NextHop == nil {
-		o.NextHop = func(string) []string { return nil }
+	if o.Route == nil {
+		o.Route = func(string) Route { return Route{} }
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
@@ -154,6 +165,7 @@ const (
 	statusNullMX   = "5.1.10" // RFC 7505 4.1
 	statusDNS      = "4.4.3"
 	statusNoAnswer = "4.4.1"
+	statusNoTLS    = "4.7.10" // RFC 5248 2: encryption needed
 )
 
 func (v *verdict) isLoop() bool { return v != nil && v.status == statusLoop }

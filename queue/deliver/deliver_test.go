@@ -134,11 +134,11 @@ func TestNoRoute(t *testing.T) {
 
 func TestNextHop(t *testing.T) {
 	s := dialog.Serve(t, takes)
-	d := newDeliverer(t, Options{Resolver: zone{}, NextHop: func(destination string) []string {
+	d := newDeliverer(t, Options{Resolver: zone{}, Route: func(destination string) Route {
 		if destination != "d.test" {
 			t.Errorf("asked for %q", destination)
 		}
-		return []string{s.Addr().String()}
+		return Route{Hosts: []string{s.Addr().String()}}
 	}})
 	got := d.Deliver(t.Context(), job("x\r\n", "b@d.test"))
 	if text(got) != "delivered 2.6.0 [127.0.0.1]" {
@@ -148,12 +148,12 @@ func TestNextHop(t *testing.T) {
 
 func TestNextHopByName(t *testing.T) {
 	n := &network{to: map[string]*dialog.Server{"10.0.0.7:2525": dialog.Serve(t, takes)}}
-	d := newDeliverer(t, Options{Dial: n.Dial, NextHop: func(string) []string { return []string{"gone.test:25", "in.test:2525"} },
+	d := newDeliverer(t, Options{Dial: n.Dial, Route: func(string) Route { return Route{Hosts: []string{"gone.test:25", "in.test:2525"}} },
 		Resolver: zone{"A in.test": addrs("10.0.0.7"), "AAAA in.test": none, "A gone.test": nxdomain, "AAAA gone.test": nxdomain}})
 	if got := d.Deliver(t.Context(), job("x\r\n", "b@d.test")); text(got) != "delivered 2.6.0 in.test" {
 		t.Errorf("got %s, %q", text(got), got[0].Reply)
 	}
-	d = newDeliverer(t, Options{NextHop: func(string) []string { return []string{"gone.test:25"} },
+	d = newDeliverer(t, Options{Route: func(string) Route { return Route{Hosts: []string{"gone.test:25"}} },
 		Resolver: zone{"A gone.test": nxdomain, "AAAA gone.test": nxdomain}})
 	if got := d.Deliver(t.Context(), job("x\r\n", "b@d.test")); text(got) != "deferred 4.4.4" {
 		t.Errorf("a next hop that does not exist: %s, %q", text(got), got[0].Reply)

@@ -3,6 +3,7 @@ package deliver
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -26,6 +27,8 @@ type host struct {
 	addr       netip.Addr // valid: no name
 	port       int
 	configured bool // by the operator: its addresses are not questioned
+	// certificate is our own, for this host; nil: none is shown.
+	certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // String names the host for people: a name, or an address in brackets.
@@ -42,8 +45,8 @@ type group []host
 // route finds the hosts for a destination (RFC 5321 5.1), best first. A verdict
 // says why there are none.
 func (d *Deliverer) route(ctx context.Context, destination string) ([]group, *verdict) {
-	if hops := d.o.NextHop(destination); len(hops) > 0 {
-		return configured(hops)
+	if r := d.o.Route(destination); len(r.Hosts) > 0 {
+		return configured(r)
 	}
 	if strings.HasPrefix(destination, "[") {
 		return d.literal(destination)
@@ -57,12 +60,13 @@ func (d *Deliverer) route(ctx context.Context, destination string) ([]group, *ve
 
 // configured reads next hops. What cannot be read was let through by our own
 // configuration, so it defers: mail is not lost by a slip of the pen.
-func configured(hops []string) (groups []group, v *verdict) {
-	for _, hop := range hops {
+func configured(r Route) (groups []group, v *verdict) {
+	for _, hop := range r.Hosts {
 		h, err := parseHop(hop)
 		if err != nil {
 			return nil, &verdict{status: "4.3.5", text: "next hop " + err.Error()}
 		}
+		h.certificate = r.Certificate
 		groups = append(groups, group{h})
 	}
 	return groups, nil

@@ -46,7 +46,7 @@ func TestRoute(t *testing.T) {
 		{"next hop, no name", "d.test", "deferred 4.3.5", zone{}, []string{"a_b:25"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDeliverer(t, Options{Resolver: c.zone, NextHop: func(string) []string { return c.hops }})
+			d := newDeliverer(t, Options{Resolver: c.zone, Route: func(string) Route { return Route{Hosts: c.hops} }})
 			groups, v := d.route(t.Context(), c.destination)
 			if got := routeText(groups, v); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)

@@ -11,6 +11,9 @@ import (
 	"dancemta/queue/deliver/smtpclient"
 )
 
+// errNoTLS: a host to which we are to show a certificate.
+var errNoTLS = errors.New("the server offers no TLS, and its route has a client_certificate")
+
 // visit talks to one address: connect, TLS when offered, then transactions for
 // the open recipients, maxTransaction at a time. Recipients that the host has
 // answered for are settled; the others stay open for the next address.
@@ -65,6 +68,9 @@ func (d *Deliverer) session(ctx context.Context, a *attempt, t target) (*smtpcli
 	if err != nil {
 		return nil, err
 	}
+	if t.host.certificate != nil {
+		return d.identified(ctx, c, t)
+	}
 	if _, offered := c.Extension("STARTTLS"); !offered {
 		return c, nil
 	}
@@ -81,6 +87,20 @@ func (d *Deliverer) session(ctx context.Context, a *attempt, t target) (*smtpcli
 	return nil, err
 }
 
+// identified begins TLS where we show who we are. In clear the host would take us
+// for a stranger and refuse for good what is only to be tried again.
+func (d *Deliverer) identified(ctx context.Context, c *smtpclient.Client, t target) (*smtpclient.Client, error) {
+	err := error(&smtpclient.Error{Step: "EHLO", Err: errNoTLS, Status: statusNoTLS, OtherHost: true})
+	if _, offered := c.Extension("STARTTLS"); offered {
+		err = c.StartTLS(ctx, d.tlsConfig(t))
+	}
+	if err == nil {
+		return c, nil
+	}
+	c.Quit(ctx)
+	return nil, err
+}
+
 func (d *Deliverer) connect(ctx context.Context, t target) (*smtpclient.Client, error) {
 	dialing, cancel := context.WithTimeout(ctx, d.o.Timeouts.Connect)
 	defer cancel()
@@ -93,5 +113,14 @@ func (d *Deliverer) connect(ctx context.Context, t target) (*smtpclient.Client, 
 
 // tlsConfig verifies nothing: the alternative would be plaintext (RFC 7435 3).
 func (d *Deliverer) tlsConfig(t target) *tls.Config {
-	return &tls.Config{ServerName: t.host.name.String(), InsecureSkipVerify: true}
+	c := &tls.Config{ServerName: t.host.name.String(), InsecureSkipVerify: true}
+	if show := t.host.certificate; show != nil {
+		c.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if r.Version < tls.VersionTLS13 {
+				return new(tls.Certificate), nil // it would travel in clear
+			}
+			return show(r)
+		}
+	}
+	return c
 }
