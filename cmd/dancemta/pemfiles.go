@@ -43,6 +43,11 @@ func readKeyFile(file string) ([]byte, error) {
 		return nil, unavailable(err)
 	}
 	defer r.Close()
+	return readSmall(r, file)
+}
+
+// readSmall reads what holds certificates or keys; file is its name.
+func readSmall(r io.Reader, file string) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxKeyFile+1))
 	if err == nil && len(text) > maxKeyFile {
 		err = fmt.Errorf("%s: over %d octets: no file of certificates or keys", file, maxKeyFile)
