@@ -3,7 +3,6 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -21,19 +20,24 @@ const (
 	handshakeDecision = 10 * time.Second
 	judgedHandshake   = 20 * time.Second
 
-	// A chain stays in memory as long as its connection. crypto/tls takes 256 KiB,
-	// four times that once parsed; honest chains have a few KiB.
+	// What comes with a certificate stays in memory as long as its connection.
+	// Honest chains have a few KiB.
 	maxChainBytes = 32 << 10
+	sctOverhead   = 32 // of crypto/tls for each timestamp: 64 KiB of tiny ones become 600
 )
 
 // errChain ends the handshake with bad_certificate.
 var errChain = errors.New("certificate chain over 32 KiB")
 
-// boundedChain refuses a chain that only fills memory.
-func boundedChain(raw [][]byte, _ [][]*x509.Certificate) error {
-	size := 0
-	for _, cert := range raw {
-		size += len(cert)
+// boundedChain refuses a chain that only fills memory: by its certificates, or by
+// the timestamps and the OCSP response that crypto/tls asks every client for.
+func boundedChain(s tls.ConnectionState) error {
+	size := len(s.OCSPResponse)
+	for _, cert := range s.PeerCertificates {
+		size += len(cert.Raw)
+	}
+	for _, sct := range s.SignedCertificateTimestamps {
+		size += len(sct) + sctOverhead
 	}
 	if size > maxChainBytes {
 		return errChain

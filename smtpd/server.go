@@ -208,7 +208,7 @@ func (f *front) tlsConfig() (*tls.Config, error) {
 		c.ClientAuth = tls.RequireAnyClientCert
 		c.MinVersion = tls.VersionTLS13 // client-auth 12: no identity below it
 	}
-	c.VerifyPeerCertificate = boundedChain
+	c.VerifyConnection = boundedChain
 	// A ticket would bring back a certificate whose records may be gone since.
 	c.SessionTicketsDisabled = c.ClientAuth != tls.NoClientCert
 	if !f.judgesHandshakes() {

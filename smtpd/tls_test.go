@@ -133,15 +133,34 @@ func TestForeignCertificate(t *testing.T) {
 	}
 }
 
-// A chain that only fills memory ends the handshake; an honest long one does not.
+// A chain that only fills memory ends the handshake, by itself or by what comes
+// with it; an honest long one does not.
 func TestChainIsBounded(t *testing.T) {
 	w := newWorld(t)
 	verified(w.verifier, start.Add(time.Hour))
 	addr := w.serve()["mx"]
-	for copies, refused := range map[int]bool{10: false, 100: true} {
+	for _, c := range []struct {
+		name                string
+		copies, scts, octet int // octet: of each timestamp
+		ocsp                int
+		refused             bool
+	}{
+		{name: "a long chain", copies: 10},
+		{name: "as browsers' CAs make them", copies: 3, scts: 3, octet: 120, ocsp: 2000},
+		{name: "100 certificates", copies: 100, refused: true},
+		{name: "many timestamps", scts: 20000, octet: 1, refused: true},
+		{name: "a large timestamp", scts: 1, octet: 60000, refused: true},
+		{name: "a large OCSP response", ocsp: 60000, refused: true},
+	} {
 		cert := *deviceCert()
-		for range copies {
+		for range c.copies {
 			cert.Certificate = append(cert.Certificate, cert.Certificate[0])
+		}
+		for range c.scts {
+			cert.SignedCertificateTimestamps = append(cert.SignedCertificateTimestamps, make([]byte, c.octet))
+		}
+		if c.ocsp > 0 {
+			cert.OCSPStaple = make([]byte, c.ocsp)
 		}
 		d := open(t, addr)
 		d.expect("EHLO peer.test", "250")
@@ -149,8 +168,8 @@ func TestChainIsBounded(t *testing.T) {
 		if err := d.secure(clientTLS(&cert)); err != nil {
 			t.Fatal(err)
 		}
-		if got := d.cmd("EHLO peer.test"); strings.HasPrefix(got, "250") == refused {
-			t.Errorf("%d certificates of %d octets: %q", copies, len(cert.Certificate[0]), got)
+		if got := d.cmd("EHLO peer.test"); strings.HasPrefix(got, "250") == c.refused {
+			t.Errorf("%s: %q", c.name, got)
 		}
 	}
 }
