@@ -58,6 +58,7 @@ func (k *link) secure(greet bool) {
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		k.report(HandshakeFailed, err)
+		k.linger() // a client of TLS 1.3 may have said EHLO before our alert reaches it
 		k.close()
 		return
 	}

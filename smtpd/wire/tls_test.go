@@ -2,6 +2,9 @@ package wire
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -222,4 +225,34 @@ func TestKeyUpdate(t *testing.T) {
 		p.close()
 		w.shut()
 	})
+}
+
+// TestLateAlert: a client of TLS 1.3 has said EHLO by the time that its certificate
+// is refused. The alert arrives, and no reset that could overtake it.
+func TestLateAlert(t *testing.T) {
+	spoke := make(chan struct{})
+	addr, _, stop := onTCP(t, func(c *Config, _ *recorder) {
+		c.Implicit = true
+		c.TLS.VerifyConnection = func(tls.ConnectionState) error {
+			<-spoke
+			return errors.New("refused")
+		}
+	})
+	defer stop()
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	conn := tls.Client(raw, clientTLS())
+	if _, err := io.WriteString(conn, "EHLO x\r\n"+strings.Repeat("x", 100_000)); err != nil {
+		t.Fatal(err)
+	}
+	close(spoke)
+	if _, err := conn.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "bad certificate") {
+		t.Errorf("inside: %v", err)
+	}
+	if _, err := raw.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("outside: %v", err)
+	}
 }
