@@ -46,38 +46,54 @@ func boundedChain(s tls.ConnectionState) error {
 }
 
 // judgesHandshakes reports whether peers are asked for dane_clientid.
-func (f *front) judgesHandshakes() bool {
-	return f.ClientCertificates != Off && f.Names.Extension != 0
+func (l Listener) judgesHandshakes() bool {
+	return l.ClientCertificates != Off && l.Names.Extension != 0
 }
 
-// finishHandshake judges, before the handshake is done, the peers that asked for
-// it by telling a name (client-auth 8.2). All others are let through without a
-// word, since on a shared port many servers show a certificate to everybody; where
-// a certificate is required they are judged here too if failures abort.
+// finishHandshake judges, before the handshake is done, those who are judged so
+// early, and ends it for whom it must.
 func (f *front) finishHandshake(ctx context.Context, state tls.ConnectionState) error {
 	cred, ok := f.Names.Credential(state, addrOf(wire.PeerOf(ctx).Addr))
-	required := f.ClientCertificates == Require
-	switch {
-	case !ok:
+	if !ok {
 		return nil // no certificate, and so no name; Require has seen to that
-	case cred.Named, required && f.Abort:
-	case required && !f.Names.Certificate:
-		return fmt.Errorf("%w: no dane_clientid where nothing else counts", (&daneclient.Error{}).Alert())
-	default:
-		return nil
+	}
+	if early, err := f.judgedEarly(cred); !early {
+		return err
 	}
 	err := f.judgeHandshake(ctx, cred)
-	if err == nil {
-		return nil
+	if alert, ends := f.alertFor(err); ends {
+		return fmt.Errorf("%w: %w", alert, err)
 	}
-	var e *daneclient.Error
-	if !errors.As(err, &e) {
+	return nil // proved, or nobody: then the session asks again and logs why
+}
+
+// judgedEarly reports whether a peer is judged before its handshake is done: those
+// who asked for it by telling a name (client-auth 8.2). All others are let through
+// without a word, since on a shared port many servers show a certificate to
+// everybody; where a certificate is required they are judged too if failures
+// abort. An error ends the handshake of who cannot be anybody.
+func (l Listener) judgedEarly(cred daneclient.Credential) (bool, error) {
+	required := l.ClientCertificates == Require
+	switch {
+	case cred.Named, required && l.Abort:
+		return true, nil
+	case required && !l.Names.Certificate:
+		return false, fmt.Errorf("%w: no dane_clientid where nothing else counts", (&daneclient.Error{}).Alert())
+	}
+	return false, nil
+}
+
+// alertFor returns the alert that ends the handshake of a peer judged early with
+// this result; false lets him through.
+func (l Listener) alertFor(err error) (tls.AlertError, bool) {
+	if err == nil {
+		return 0, false
+	}
+	e, ok := errors.AsType[*daneclient.Error](err)
+	if !ok {
 		e = &daneclient.Error{}
 	}
-	if !e.MustAbort() && !f.Abort {
-		return nil // nobody, then; the session asks again and logs why
-	}
-	return fmt.Errorf("%w: %w", e.Alert(), err)
+	return e.Alert(), e.MustAbort() || l.Abort
 }
 
 // judgeHandshake proves the credential as a client's or as a user's. What it

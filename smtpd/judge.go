@@ -43,6 +43,18 @@ func authAnswer(err error) answer {
 	return authTrouble
 }
 
+// clientAnswer is the answer to a peer without an identity: at MAIL, where nobody
+// may begin without one, or at the first RCPT that takes one.
+func clientAnswer(err error, atMail bool) answer {
+	switch {
+	case !permanent(err):
+		return cannotJudge
+	case atMail:
+		return loginRequired // RFC 6409 4.3
+	}
+	return relayRefused
+}
+
 // storeAnswer is the answer to a message that could not be kept.
 func storeAnswer(err error) answer {
 	switch {

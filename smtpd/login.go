@@ -2,9 +2,7 @@ package smtpd
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -82,9 +80,8 @@ func (s *session) logCheck(c *clientCheck) {
 	if s.ctx.Err() != nil {
 		return
 	}
-	sum := sha256.Sum256(s.cred.Chain[0].RawSubjectPublicKeyInfo)
 	maillog.ClientRefused(s.opts.Logger, s.log,
-		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, hex.EncodeToString(sum[:]))
+		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, s.shownByClient(c.err))
 }
 
 // refreshCheck begins anew at MAIL when the verdict has come to its end, was
@@ -160,16 +157,18 @@ func (s *session) relayIdentity() (policy.Subject, string, error) {
 	return policy.Subject{Client: client.Name}, client.Name.String(), err
 }
 
-// takesUsers reports whether users may log in here: on submission listeners,
+func (s *session) takesUsers() bool { return s.TakesUsers(s.opts.Rules()) }
+
+// TakesUsers reports whether users may log in here: on submission listeners,
 // and on those relay listeners that a rule for users names.
-func (s *session) takesUsers() bool {
-	return s.Kind != Relay || s.opts.Rules().NamesUsers(s.Name)
+func (l Listener) TakesUsers(rules *policy.Rules) bool {
+	return l.Kind != Relay || rules.NamesUsers(l.Name)
 }
 
 // needsLogin reports whether nobody may begin a message here without an
 // identity: on submission listeners, and where TLS itself demands a certificate.
 // Anybody can make himself one of those; only DNS makes it worth something.
-func (s *session) needsLogin() bool { return s.Kind != Relay || s.ClientCertificates == Require }
+func (l Listener) needsLogin() bool { return l.Kind != Relay || l.ClientCertificates == Require }
 
 // userAtMail returns the user who is logged in, nil when nobody is. A login that
 // has come to its end, or whose rules have changed, is asked for again; an error
@@ -211,7 +210,7 @@ func (s *session) logRefused(err error, reply string) {
 			r.Identity = e.Authenticated.LogString() // the one case where it is proved
 		}
 	}
-	maillog.LoginRefused(s.opts.Logger, s.log, r)
+	maillog.LoginRefused(s.opts.Logger, s.log, r, s.shownByUser(err))
 }
 
 func (s *session) logLogin(l saslext.Login, how string) {

@@ -79,12 +79,8 @@ func (s *session) identify(tx *transaction, r *refusal) bool {
 		return true // ordinary mail may follow, which asks for no identity
 	}
 	client, err := s.awaitClient()
-	switch {
-	case err != nil && permanent(err):
-		r.answer, r.err = loginRequired, err // RFC 6409 4.3
-		return false
-	case err != nil:
-		r.answer, r.err = cannotJudge, err
+	if err != nil {
+		r.answer, r.err = clientAnswer(err, true), err
 		return false
 	}
 	s.actAs(tx, policy.Subject{Client: client.Name}, client.Name.String())
@@ -179,16 +175,12 @@ func (s *session) mayRelay(tx *transaction, to mailaddr.Address, r *refusal) boo
 // is none: to the peer in one text for all causes.
 func (s *session) prove(tx *transaction, r *refusal) bool {
 	who, identity, err := s.relayIdentity()
-	switch {
-	case err == nil:
-		s.actAs(tx, who, identity)
-		return true
-	case permanent(err):
-		r.answer, r.err = relayRefused, err
-	default:
-		r.answer, r.err = cannotJudge, err
+	if err != nil {
+		r.answer, r.err = clientAnswer(err, false), err
+		return false
 	}
-	return false
+	s.actAs(tx, who, identity)
+	return true
 }
 
 const postmaster = "postmaster"

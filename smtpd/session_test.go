@@ -292,7 +292,10 @@ func TestRefusedClientIsInTheLog(t *testing.T) {
 	log := w.log.String()
 	for _, want := range []string{
 		`msg="client not authenticated" session=SESSION001 listener=mx peer=192.0.2.7:4444 reason=no-match`,
-		`would_match="3 1 1 `,
+		` leaf_sha256=`,
+		` spki_sha256=`,
+		`would_match="sensor7._device.partner.test. 3600 IN TLSA 3 1 1 `,
+		`explain="dancemta explain client sensor7._device.partner.test --listener mx"`,
 		`msg=rejected session=SESSION001 listener=mx peer=192.0.2.7:4444 command=RCPT reason=no-match`,
 		`reply="550 5.7.1" sender=a@partner.test rcpt=a@remote.test`,
 	} {

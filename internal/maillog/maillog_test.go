@@ -29,8 +29,15 @@ func TestLines(t *testing.T) {
 				Rejected(l, s, Refusal{Command: "RCPT", Identity: "a.test", Rule: "any (line 3)", Reason: "no-rule", Reply: "550 5.7.1", Rcpt: "x@y.test"})
 			}},
 		{"client refused",
-			`level=INFO msg="client not authenticated" session=S1 listener=mx peer=192.0.2.1:25 identity=a.test reason=no-match spki_sha256=ab12 would_match="3 1 1 ab12"`,
-			func(l *slog.Logger) { ClientRefused(l, s, Refusal{Identity: "a.test", Reason: "no-match"}, "ab12") }},
+			`level=INFO msg="client not authenticated" session=S1 listener=mx peer=192.0.2.1:25 identity=a.test reason=no-match leaf_sha256=cd34 spki_sha256=ab12 would_match="a.test. 3600 IN TLSA 3 1 1 ab12" explain="dancemta explain client a.test"`,
+			func(l *slog.Logger) {
+				ClientRefused(l, s, Refusal{Identity: "a.test", Reason: "no-match"}, Shown{"cd34", "ab12", "a.test. 3600 IN TLSA 3 1 1 ab12", "dancemta explain client a.test"})
+			}},
+		{"login refused",
+			`level=INFO msg="login refused" session=S1 listener=mx peer=192.0.2.1:25 reason=no-user reply="535 5.7.8" leaf_sha256=cd34 spki_sha256=ab12`,
+			func(l *slog.Logger) {
+				LoginRefused(l, s, Refusal{Reason: "no-user", Reply: "535 5.7.8"}, Shown{Leaf: "cd34", SPKI: "ab12"})
+			}},
 		{"queued",
 			`level=INFO msg=queued session=S1 listener=mx peer=192.0.2.1:25 queue_id=Q1 sender=r@p.test rcpts=2 size=10`,
 			func(l *slog.Logger) { Queued(l, s, Message{QueueID: "Q1", Sender: "r@p.test", Rcpts: 2, Size: 10}) }},

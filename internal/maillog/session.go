@@ -54,14 +54,32 @@ func Login(l *slog.Logger, s Session, identity, authenticated, how string) {
 		slog.String("how", how))...)
 }
 
+// Shown is the certificate behind a refusal, so that the line tells whether the
+// wrong key came, and what to do if it was the right one.
+type Shown struct {
+	Leaf       string // SHA-256 of the certificate, in hex
+	SPKI       string // SHA-256 of its public key, in hex
+	WouldMatch string // the TLSA record that would, as a line of a zone file; "" where none would
+	Explain    string // the command that shows each step
+}
+
+func (c Shown) attrs() []slog.Attr {
+	return []slog.Attr{
+		slog.String("leaf_sha256", c.Leaf),
+		slog.String("spki_sha256", c.SPKI),
+		slog.String("would_match", c.WouldMatch),
+		slog.String("explain", c.Explain),
+	}
+}
+
 // LoginRefused: a user was not authenticated; the peer was told only Reply.
-func LoginRefused(l *slog.Logger, s Session, r Refusal) {
-	emit(l, slog.LevelInfo, "login refused", s.attrs(
+func LoginRefused(l *slog.Logger, s Session, r Refusal, c Shown) {
+	emit(l, slog.LevelInfo, "login refused", s.attrs(append([]slog.Attr{
 		slog.String("identity", Clean(r.Identity)),
 		slog.String("rule", r.Rule),
 		slog.String("reason", r.Reason),
 		slog.String("detail", Clean(r.Detail)),
-		slog.String("reply", r.Reply))...)
+		slog.String("reply", r.Reply)}, c.attrs()...)...)...)
 }
 
 // Client: a client's certificate was proved by DANE.
@@ -72,26 +90,14 @@ func Client(l *slog.Logger, s Session, name, source, record string) {
 		slog.String("tlsa", record))...)
 }
 
-// ClientRefused: the peer's certificate names no client that we accept. spki is
-// the SHA-256 of its public key in hex; the line shows it alone and as the
-// record that would match, so that it tells whether the wrong key came, and what
-// to publish if it was the right one.
-func ClientRefused(l *slog.Logger, s Session, r Refusal, spki string) {
-	emit(l, slog.LevelInfo, "client not authenticated", s.attrs(
+// ClientRefused: the peer's certificate names no client that we accept.
+func ClientRefused(l *slog.Logger, s Session, r Refusal, c Shown) {
+	emit(l, slog.LevelInfo, "client not authenticated", s.attrs(append([]slog.Attr{
 		slog.String("identity", Clean(r.Identity)),
 		slog.String("rule", r.Rule),
 		slog.String("reason", r.Reason),
 		slog.String("detail", Clean(r.Detail)),
-		slog.String("reply", r.Reply),
-		slog.String("spki_sha256", spki),
-		slog.String("would_match", wouldMatch(spki)))...)
-}
-
-func wouldMatch(spki string) string {
-	if spki == "" {
-		return ""
-	}
-	return "3 1 1 " + spki
+		slog.String("reply", r.Reply)}, c.attrs()...)...)...)
 }
 
 // Message is an accepted message as its line shows it.
