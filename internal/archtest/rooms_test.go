@@ -41,6 +41,7 @@ var rooms = map[string]string{
 	"internal/admin":      "internal/maillog",
 	"internal/archtest":   "",
 	"internal/certname":   "",
+	"internal/compose":    "internal/dnsname internal/mailaddr",
 	"internal/dialog":     "",
 	"internal/dnsname":    "",
 	"internal/lab":        "", // code of its own, so that it can disagree with what it tests
