@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -51,7 +53,8 @@ func (k *link) start() {
 // secure does the handshake and begins the TLS phase. When it fails the
 // connection is over: never a plaintext reply, never a way back (RFC 3207 4.1).
 func (k *link) secure(greet bool) {
-	conn := tls.Server(k.raw, k.srv.cfg.TLS)
+	socket := &frugal{Conn: k.raw, left: handshakeBytes}
+	conn := tls.Server(socket, k.srv.cfg.TLS)
 	_ = k.raw.SetDeadline(time.Time{}) // the last one was for a command
 	// Callbacks of the configuration get ctx, too.
 	ctx, cancel := context.WithDeadline(withSession(k.ctx, k), k.by(k.srv.cfg.Limits.Handshake))
@@ -62,7 +65,30 @@ func (k *link) secure(greet bool) {
 		k.close()
 		return
 	}
+	socket.left = math.MaxInt
 	k.serve(newConn(k, conn, greet))
+}
+
+// handshakeBytes bounds what a client may say in a handshake. crypto/tls takes
+// Certificate messages of 256 KiB and keeps the whole message as long as the
+// connection, whatever extensions fill it. An honest handshake has 10 KiB.
+const handshakeBytes = 64 << 10
+
+var errHandshakeBytes = errors.New("more than 64 KiB in a handshake")
+
+// frugal is a socket from which only so many octets may be read.
+type frugal struct {
+	net.Conn
+	left int
+}
+
+func (f *frugal) Read(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, errHandshakeBytes
+	}
+	n, err := f.Conn.Read(b[:min(len(b), f.left)])
+	f.left -= n
+	return n, err
 }
 
 // serve lets a go-smtp server of its own run on c. It returns as soon as

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,5 +256,35 @@ func TestLateAlert(t *testing.T) {
 	}
 	if _, err := raw.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("outside: %v", err)
+	}
+}
+
+// TestHandshakeBytes: what a client says in a handshake is bounded as a whole;
+// what it says afterwards, or has sent already, is not.
+func TestHandshakeBytes(t *testing.T) {
+	addr, rec, stop := onTCP(t, func(c *Config, _ *recorder) { c.Implicit = true })
+	defer stop()
+	for _, c := range []struct {
+		name                   string
+		certificates, messages int // certificates of about 340 octets; messages in all
+	}{{"32 KiB", 90, 1}, {"200 KiB", 600, 1}} {
+		cert := keys()
+		cert.Certificate = slices.Repeat(cert.Certificate, c.certificates)
+		config := clientTLS()
+		config.Certificates = []tls.Certificate{cert}
+		conn, err := tls.Dial("tcp", addr, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var speaker sync.WaitGroup
+		speaker.Go(func() {
+			_, _ = io.WriteString(conn, "EHLO x\r\n"+envelope+"DATA\r\n"+strings.Repeat("x\r\n", 100_000)+".\r\nQUIT\r\n")
+		})
+		got, err := io.ReadAll(conn)
+		conn.Close()
+		speaker.Wait()
+		if n := len(rec.accepted()); n != c.messages {
+			t.Errorf("%s: %d messages have come, want %d; %q, %v", c.name, n, c.messages, got, err)
+		}
 	}
 }
