@@ -1,0 +1,188 @@
+package daneclient_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"dancemta/daneclient"
+	"dancemta/daneclient/dnssec"
+	"dancemta/internal/dnsname"
+	"dancemta/internal/lab"
+)
+
+// BenchmarkMutualTLS compares whole handshakes of TLS 1.3 with a client
+// certificate: judged by DANE with a warm verdict, and by a private pool of CAs.
+// Same keys, in turns; the target is 0.95 of the pool's rate.
+func BenchmarkMutualTLS(b *testing.B) {
+	ca := lab.NewCA("ca", lab.CAOptions{})
+	pair := ca.Issue(lab.LeafOptions{Names: []string{"mx.example.org"}, EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).TLSCertificate()
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.Certificate)
+	dns := &answers{}
+	dns.set("_smtp-client.mx.example.org", secure(publish(b, 3, 1, 1, pair.Leaf)))
+	v := verifier(b, daneclient.Options{Resolver: dns})
+	for _, way := range []struct {
+		name  string
+		auth  tls.ClientAuthType
+		judge func(tls.ConnectionState) error
+	}{
+		{"dane", tls.RequestClientCert, func(s tls.ConnectionState) error {
+			cred, ok := daneclient.FromState(s, netip.Addr{})
+			if !ok {
+				return fmt.Errorf("no credential")
+			}
+			_, err := v.Client(b.Context(), cred, anyName)
+			return err
+		}},
+		{"private-ca", tls.RequireAndVerifyClientCert, func(tls.ConnectionState) error { return nil }},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			server := serverConfig(func(c *tls.Config) { c.ClientAuth, c.ClientCAs = way.auth, pool })
+			if way.auth == tls.RequestClientCert {
+				server.ClientCAs = nil
+			}
+			client := clientConfig(&pair, asIs)
+			for b.Loop() {
+				if err := way.judge(benchHandshake(b, server, client)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handshakes/s")
+		})
+	}
+}
+
+// benchHandshake shakes hands over an in-memory connection.
+func benchHandshake(b *testing.B, server, client *tls.Config) tls.ConnectionState {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	done := make(chan error, 1)
+	go func() { done <- tls.Client(far, client).Handshake() }()
+	conn := tls.Server(near, server)
+	if err := conn.Handshake(); err != nil {
+		b.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	return conn.ConnectionState()
+}
+
+// BenchmarkKnownRecords judges a chain of a CA (usage 2) whose records the
+// resolver has in its cache: what a new certificate of a known domain costs. One
+// signature check is in it.
+func BenchmarkKnownRecords(b *testing.B) {
+	n, err := lab.NewInternet(time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	v := verifier(b, daneclient.Options{Resolver: benchResolver(b, n)})
+	cred := credential(n.MTA.Chain...)
+	for b.Loop() {
+		v.Forget()
+		if _, err := v.Client(b.Context(), cred, anyName); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchResolver(b *testing.B, n *lab.Internet) *dnssec.Resolver {
+	b.Helper()
+	anchors, err := dnssec.ParseAnchors(n.World.Anchor())
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := dnssec.New(dnssec.Options{Upstreams: []string{n.DNS.Addr()}, Anchors: anchors})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { r.Close() })
+	return r
+}
+
+// BenchmarkColdNames judges names of one zone that nobody asked for before, once
+// the zone is known: queries and CPU for each. The lab's server is the same
+// process, so its share is in the CPU.
+func BenchmarkColdNames(b *testing.B) {
+	n, err := lab.NewInternet(time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	zone := n.World.AddZone("many.test.", lab.ZoneOptions{})
+	names := make([]dnsname.Name, b.N)
+	for i := range names {
+		zone.Add(fmt.Sprintf("d%d._device %s", i, lab.TLSA(3, 1, 1, n.Device.Leaf())))
+		names[i] = dnsname.MustParse(fmt.Sprintf("d%d._device.many.test", i))
+	}
+	if err := n.World.Sign(); err != nil {
+		b.Fatal(err)
+	}
+	r := benchResolver(b, n)
+	r.Lookup(b.Context(), dnsname.MustParse("none._device.many.test"), dnssec.TypeTLSA)
+	n.DNS.Reset()
+	b.ResetTimer()
+	before := cpu(b)
+	for _, name := range names {
+		if a := r.Lookup(b.Context(), name, dnssec.TypeTLSA); a.State != dnssec.Secure {
+			b.Fatal(name, a.Reason)
+		}
+	}
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/1e3, "cpu-µs/name")
+	b.ReportMetric(float64(len(n.DNS.Queries()))/float64(b.N), "queries/name")
+}
+
+// cpu is what this process has used.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkCachedIdentities fills the cache with 100,000 proved identities.
+func BenchmarkCachedIdentities(b *testing.B) {
+	const identities = 100000
+	leaf := lab.SelfSigned(lab.LeafOptions{Names: []string{"x.example.org"}}).Leaf()
+	r := publish(b, 3, 1, 1, leaf)
+	for b.Loop() {
+		b.StopTimer()
+		dns := everyName{record: r}
+		v := verifier(b, daneclient.Options{Resolver: dns, CacheSize: identities})
+		cred := credential(leaf)
+		cred.Named = true
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		before := m.HeapAlloc
+		b.StartTimer()
+		for i := range identities {
+			cred.Name = dnsname.MustParse(fmt.Sprintf("d%d._device.example.org", i))
+			if _, err := v.Client(b.Context(), cred, anyName); err != nil {
+				b.Fatal(err)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		b.ReportMetric(float64(m.HeapAlloc-before)/(1<<20), "MiB/100k")
+		runtime.KeepAlive(v)
+	}
+}
+
+// everyName has the same record at every name.
+type everyName struct{ record dnssec.TLSA }
+
+func (e everyName) Lookup(_ context.Context, _ dnsname.Name, _ dnssec.Type) dnssec.Answer {
+	return secure(e.record)
+}
