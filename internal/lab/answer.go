@@ -2,12 +2,14 @@ package lab
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 )
 
 const (
-	maxLinks  = 16   // of CNAMEs; a loop is served as far as that, for the client to notice
+	maxLinks  = 16   // of CNAMEs and DNAMEs; a loop is served as far as that, for the client to notice
+	maxText   = 254  // octets of a name with its final dot; the lab's own need no escapes
 	ourBuffer = 1232 // the UDP size that our OPT names; the usual one
 )
 
@@ -77,6 +79,9 @@ func (z *Zone) lookup(name string, typ uint16) part {
 	if cut := z.cutAbove(name); cut != "" && (cut != name || typ != dns.TypeDS) {
 		return part{rcode: dns.RcodeServerFailure} // delegated to nobody in this world
 	}
+	if owner := z.dnameAbove(name); owner != "" {
+		return z.redirect(owner, name, typ)
+	}
 	if z.view().names[name] {
 		return z.existing(name, typ)
 	}
@@ -85,6 +90,28 @@ func (z *Zone) lookup(name string, typ uint16) part {
 		return z.expand(name, encloser, wildcard, typ)
 	}
 	return z.denied(dns.RcodeNameError, z.proveNoName(name, encloser))
+}
+
+// redirect answers for a name below a DNAME: with the record, and with the CNAME
+// made of it, which has no signature. RFC 6672 3.2, 5.3.1
+func (z *Zone) redirect(owner, name string, typ uint16) part {
+	set := z.data[owner][dns.TypeDNAME]
+	answer := z.withSignatures(set)
+	target := strings.TrimSuffix(name, strings.TrimPrefix(owner, "."))
+	if to := canon(set[0].(*dns.DNAME).Target); to != "." {
+		target += to
+	}
+	if len(target) > maxText {
+		return part{answer: answer, rcode: dns.RcodeYXDomain}
+	}
+	answer = append(answer, &dns.CNAME{
+		Hdr:    dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: set[0].Header().Ttl},
+		Target: target,
+	})
+	if typ == dns.TypeCNAME {
+		target = ""
+	}
+	return part{answer: answer, target: target}
 }
 
 // existing answers for a name that is there.

@@ -31,6 +31,9 @@ func (z *Zone) view() *view {
 		if cut := z.cutAbove(owner); cut != "" && cut != owner {
 			continue // glue: not ours
 		}
+		if z.dnameAbove(owner) != "" {
+			continue // hidden. RFC 6672 2.4
+		}
 		v.owners = append(v.owners, owner)
 		for n := owner; n != z.name; n = parentOf(n) {
 			v.names[n] = true

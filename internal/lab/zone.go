@@ -253,3 +253,15 @@ func (z *Zone) cutAbove(name string) string {
 	}
 	return cut
 }
+
+// dnameAbove returns the highest owner of a DNAME above a name, "" for none.
+func (z *Zone) dnameAbove(name string) string {
+	owner := ""
+	for n := name; n != z.name; {
+		n = parentOf(n)
+		if len(z.data[n][dns.TypeDNAME]) > 0 {
+			owner = n
+		}
+	}
+	return owner
+}
