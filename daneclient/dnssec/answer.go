@@ -76,7 +76,7 @@ type Answer struct {
 
 	NXDomain bool // the name (after CNAMEs) does not exist; without records and this, it has none of the type
 	Wildcard bool // some link of the answer (CNAME, DNAME or the records) was made from a wildcard
-	CNAME    bool // there was at least one CNAME on the way
+	CNAME    bool // there was at least one CNAME on the way, or a DNAME that makes one
 
 	// Enclosers are what stands to the right of the star of each such wildcard;
 	// the zero Name for what can be no owner name.

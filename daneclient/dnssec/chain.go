@@ -118,8 +118,8 @@ func (l *lookup) findCut(ctx context.Context, name string, parent *zone) (*cut, 
 
 // judgeDS reads an answer to a question for DS: the DS, a CNAME, or a denial.
 func (l *lookup) judgeDS(ctx context.Context, parent *zone, name string, r *reply) (*cut, error) {
-	if owner := r.dnameAbove(name); owner != "" {
-		return nil, failed("%s DS: redirected by a DNAME at %s, which is not followed", name, owner)
+	if dname := r.dnameAbove(name); dname != nil {
+		return l.belowDNAME(parent, name, r, dname)
 	}
 	if set := r.answer[question{name, dns.TypeDS}]; set != nil {
 		return l.followDS(ctx, parent, set)

@@ -9,7 +9,7 @@ import (
 	"dancemta/internal/dnsname"
 )
 
-// resolve follows the CNAMEs from a name to the records of a type. Each link is
+// resolve follows the CNAMEs and DNAMEs from a name to the records of a type. Each link is
 // asked for and proved by itself, under its own zone: what else came in a reply
 // is not used. One insecure link makes the answer insecure; a bogus or failed
 // one is the end.

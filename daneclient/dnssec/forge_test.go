@@ -219,15 +219,15 @@ func TestForgedReplies(t *testing.T) {
 		"a DNAME above": {asked: "x.good.test.", forge: func(m *dns.Msg) *dns.Msg {
 			m.Answer = []dns.RR{text(t, "good.test. DNAME un.test."), text(t, "x.good.test. CNAME x.un.test."), text(t, "x.un.test."+tlsa)}
 			return m
-		}, state: Failed, reason: "x.good.test. TLSA: redirected by a DNAME at good.test., which is not followed"},
+		}, state: Bogus, reason: "x.good.test. TLSA: good.test. DNAME: no signature, but the zone good.test. is signed"},
 		"a DNAME above a DS": {asked: "x.good.test.", at: "good.test.", typ: dns.TypeDS, forge: func(m *dns.Msg) *dns.Msg {
 			m.Answer = []dns.RR{text(t, "test. DNAME un.test."), text(t, "good.test. CNAME good.un.test.")}
 			return m
-		}, state: Failed, reason: "x.good.test. TLSA: good.test. DS: redirected by a DNAME at test., which is not followed"},
+		}, state: Bogus, reason: "x.good.test. TLSA: test. DNAME: no signature, but the zone test. is signed"},
 		"a DNAME in an unsigned zone": {asked: "x.un.test.", forge: func(m *dns.Msg) *dns.Msg {
 			m.Answer = []dns.RR{text(t, "un.test. DNAME good.test."), text(t, "x.un.test. CNAME x.good.test.")}
 			return m
-		}, state: Failed, reason: "x.un.test. TLSA: redirected by a DNAME at un.test., which is not followed"},
+		}, state: Insecure, reason: "un.test. has no DS in test."},
 		"the target's records in the same reply": {asked: "c.good.test.", forge: func(m *dns.Msg) *dns.Msg {
 			m.Answer = without(m.Answer, func(rr dns.RR) bool { return rr.Header().Name == "x.good.test." })
 			m.Answer = append(m.Answer, text(t, "x.good.test. TLSA 3 1 1 "+strings.Repeat("ab", 32)))

@@ -151,7 +151,12 @@ func judge(t *testing.T, z *zone, r *reply, q question) {
 		d.nsec3.expanded(q.name, z.name)
 	}
 	r.negativeTTL()
-	r.dnameAbove(q.name)
+	if dname := r.dnameAbove(q.name); dname != nil {
+		rebuild(q, dname)
+		if _, err := l.belowDNAME(z, q.name, r, dname); err == nil {
+			t.Fatalf("%s is proved by no key", dname)
+		}
+	}
 	refusal(r)
 	denierOf(r, q.name)
 }

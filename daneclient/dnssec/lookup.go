@@ -68,13 +68,19 @@ func (l *lookup) resolveLink(ctx context.Context, q question) (link, error) {
 	if err != nil {
 		return link{}, l.blame("", q, err)
 	}
-	if owner := r.dnameAbove(q.name); owner != "" {
-		return link{}, l.blame("", q, failed("%s: redirected by a DNAME at %s, which is not followed", q, owner))
+	if dname := r.dnameAbove(q.name); dname != nil {
+		return l.redirect(ctx, q, r, dname)
 	}
 	set := r.answer[q]
 	if set == nil {
 		set = r.answer[question{q.name, dns.TypeCNAME}]
 	}
+	return l.judgeReply(ctx, q, r, set)
+}
+
+// judgeReply judges one RRset of a reply to q, or that there is none. The
+// question is that for the set itself.
+func (l *lookup) judgeReply(ctx context.Context, q question, r *reply, set *rrset) (link, error) {
 	signer := denierOf(r, q.name)
 	if set != nil {
 		signer = signerOf(set)

@@ -105,17 +105,21 @@ func oracleCases() []oracleCase {
 		cases = append(cases,
 			oracleCase{"host." + z.name, "A", want, but},
 			oracleCase{"_smtp-client.host." + z.name, "TLSA", want, but},
-			oracleCase{"host." + z.name, "MX", want, but},             // no such type
-			oracleCase{"b.c." + z.name, "TXT", want, but},             // empty non-terminal
-			oracleCase{"none." + z.name, "TLSA", absent, butDenied},   // no such name
-			oracleCase{"x.y.none." + z.name, "A", absent, butDenied},  // nor any above it
-			oracleCase{"q.wild." + z.name, "TXT", absent, but},        // wildcard
-			oracleCase{"q.r.wild." + z.name, "TXT", absent, but},      // wildcard, two labels
-			oracleCase{"q.wild." + z.name, "A", absent, butDenied},    // wildcard without the type
-			oracleCase{"alias." + z.name, "A", want, but},             // CNAME within the zone
-			oracleCase{"host.child." + z.name, "A", want, but},        // a signed child
-			oracleCase{"none.child." + z.name, "TXT", want, but},      // denied by a signed child
-			oracleCase{"host.plain." + z.name, "A", plain(want), but}, // an unsigned child
+			oracleCase{"host." + z.name, "MX", want, but},            // no such type
+			oracleCase{"b.c." + z.name, "TXT", want, but},            // empty non-terminal
+			oracleCase{"none." + z.name, "TLSA", absent, butDenied},  // no such name
+			oracleCase{"x.y.none." + z.name, "A", absent, butDenied}, // nor any above it
+			oracleCase{"q.wild." + z.name, "TXT", absent, but},       // wildcard
+			oracleCase{"q.r.wild." + z.name, "TXT", absent, but},     // wildcard, two labels
+			oracleCase{"q.wild." + z.name, "A", absent, butDenied},   // wildcard without the type
+			oracleCase{"alias." + z.name, "A", want, but},            // CNAME within the zone
+			oracleCase{"host.moved." + z.name, "A", want, but},       // DNAME within the zone
+			oracleCase{"_smtp-client.host.moved." + z.name, "TLSA", want, but},
+			oracleCase{"none.moved." + z.name, "A", absent, butDenied}, // DNAME to no such name
+			oracleCase{"moved." + z.name, "A", want, but},              // the owner of the DNAME, which has none
+			oracleCase{"host.child." + z.name, "A", want, but},         // a signed child
+			oracleCase{"none.child." + z.name, "TXT", want, but},       // denied by a signed child
+			oracleCase{"host.plain." + z.name, "A", plain(want), but},  // an unsigned child
 		)
 	}
 	return append(cases, specialCases()...)
@@ -139,6 +143,22 @@ func specialCases() []oracleCase {
 		{"insecure-secure.unsigned", "A", insecure, ""},
 		{"insecure-bogus.unsigned", "A", bogus, ""},
 		{"bogus-secure.broken", "A", bogus, ""},
+		{"host.dname-secure.nsec", "A", secure, ""},
+		{"_smtp-client.host.dname-secure.nsec", "TLSA", secure, ""},
+		{"host.dname-insecure.nsec", "A", insecure, ""},
+		{"host.dname-bogus.nsec", "A", bogus, ""},
+		{"none.dname-secure.nsec", "A", secure, ""}, // its target does not exist
+		{"dname-secure.nsec", "A", secure, ""},      // the owner itself, which has none
+		{"dname-secure.nsec", "TXT", secure, ""},
+		{"host.dname-secure.unsigned", "A", insecure, ""},
+		{"host.dname-bogus.unsigned", "A", bogus, ""},
+		{"alias.dname-secure.nsec", "A", secure, ""},    // DNAME, then CNAME
+		{"host.dname-twice.nsec3", "A", secure, ""},     // DNAME, then DNAME
+		{"x.wild.dname-secure.nsec", "TXT", secure, ""}, // DNAME, then a wildcard
+		{"moved.gaps", "TXT", secure, ""},
+		{"host.moved.gaps", "A", secure, ""},
+		{"host.spoilt.gaps", "A", bogus, ""}, // the DNAME does not verify
+		{"host.nosig.gaps", "A", bogus, ""},  // nor is this one signed
 		{"chain1.nsec", "A", secure, ""},
 		{"x.wildalias.nsec", "A", secure, ""},
 		{"large.nsec", "TXT", secure, ""},
@@ -189,8 +209,13 @@ func oracleWorld(now time.Time) *lab.World {
 		"chain3 CNAME chain4.nsec3.test.",
 		"*.wildalias CNAME host.nsec3.test.",
 		"@ MX 10 host",
+		"dname-secure DNAME nsec3.test.",
+		"dname-secure TXT owner",
+		"dname-insecure DNAME unsigned.test.",
+		"dname-bogus DNAME broken.test.",
 	)
-	w.Zone("nsec3.test").Add("chain2 CNAME chain3.nsec.test.", "chain4 CNAME host.alg15.test.")
+	w.Zone("unsigned.test").Add("dname-secure DNAME nsec.test.", "dname-bogus DNAME broken.test.")
+	w.Zone("nsec3.test").Add("dname-twice DNAME dname-secure.nsec.test.", "chain2 CNAME chain3.nsec.test.", "chain4 CNAME host.alg15.test.")
 	w.Zone("unsigned.test").Add("insecure-secure CNAME host.nsec.test.", "insecure-bogus CNAME host.broken.test.")
 	w.Zone("broken.test").Add("bogus-secure CNAME host.nsec.test.")
 	for i := range 40 {
@@ -207,6 +232,7 @@ func fill(z *lab.Zone) {
 		"host A 192.0.2.2",
 		"_smtp-client.host TLSA 3 1 1 "+strings.Repeat("ab", 32),
 		"alias CNAME host",
+		"moved DNAME @",
 		"a.b.c TXT below",
 		"*.wild TXT wild",
 	)
@@ -214,9 +240,12 @@ func fill(z *lab.Zone) {
 
 // breakGaps breaks single sets of a good zone.
 func breakGaps(z *lab.Zone) {
-	const typeA, typeNSEC = 1, 47
+	const typeA, typeDNAME, typeNSEC = 1, 39, 47
 	fill(z)
 	z.Add("broken A 192.0.2.1", "bare A 192.0.2.1", "old A 192.0.2.1", "whole A 192.0.2.1", "yy A 192.0.2.1")
+	z.Add("spoilt DNAME @", "nosig DNAME @", "moved TXT owner")
+	z.Break("spoilt", typeDNAME, lab.BrokenSignatures)
+	z.Break("nosig", typeDNAME, lab.NoSignatures)
 	z.Break("broken", typeA, lab.BrokenSignatures)
 	z.Break("bare", typeA, lab.NoSignatures)
 	z.Break("old", typeA, lab.Expired)

@@ -135,17 +135,6 @@ func withRecords(sets []*rrset) []*rrset {
 	return kept
 }
 
-// dnameAbove returns the owner of a DNAME in the answer that redirects name,
-// "" for none.
-func (r *reply) dnameAbove(name string) string {
-	for q := range r.answer {
-		if q.typ == dns.TypeDNAME && below(q.name, name) {
-			return q.name
-		}
-	}
-	return ""
-}
-
 const maxExtended = 100 // octets of extended errors that a log line takes
 
 // extendedErrors returns the codes and texts of RFC 8914. They come from
