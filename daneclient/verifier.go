@@ -16,7 +16,6 @@ package daneclient
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -124,7 +123,7 @@ type memory struct {
 // New returns a verifier; it fails without a resolver.
 func New(o Options) (*Verifier, error) {
 	if o.Resolver == nil {
-		return nil, errors.New("daneclient: no resolver")
+		return nil, ErrNoResolver
 	}
 	o = o.withDefaults()
 	v := &Verifier{opts: o, gates: newGates(o)}
