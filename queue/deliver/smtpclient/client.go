@@ -58,6 +58,7 @@ func (t Timeouts) OrDefaults() Timeouts {
 // Options says how a Client behaves. Hostname is required.
 type Options struct {
 	Hostname dnsname.Name // our name in EHLO
+	TLS      *tls.Config  // TLS begins with the first octet (RFC 8314 3); nil: in clear, see StartTLS
 	Timeouts Timeouts
 }
 
@@ -74,8 +75,8 @@ type Client struct {
 	broken     bool              // the session has lost step, or the server leaves: nothing more can be said
 }
 
-// New reads the greeting and says EHLO. It owns conn from now on, and closes it
-// when it returns an error, an *Error.
+// New begins TLS if it is to, reads the greeting and says EHLO. It owns conn from
+// now on, and closes it when it returns an error, an *Error.
 func New(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 	if o.Hostname.IsZero() {
 		conn.Close()
@@ -84,18 +85,31 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 	c := &Client{raw: conn, name: o.Hostname, limits: o.Timeouts.OrDefaults()}
 	c.use(conn)
 	defer c.guard(ctx)()
-	greeting, e := c.read(ctx, stepGreeting, c.limits.Greeting)
-	if e == nil {
-		e = c.refusal(stepGreeting, greeting, 2)
-	}
-	if e == nil {
-		e = c.hello(ctx)
-	}
-	if e != nil {
+	if e := c.greet(ctx, o.TLS); e != nil {
 		conn.Close()
 		return nil, e.anywhere()
 	}
 	return c, nil
+}
+
+// greet is all that comes before the first transaction.
+func (c *Client) greet(ctx context.Context, config *tls.Config) *Error {
+	if config != nil {
+		if e := c.handshake(ctx, stepTLS, config); e != nil {
+			return e
+		}
+	}
+	greeting, e := c.read(ctx, stepGreeting, c.limits.Greeting)
+	if e == nil {
+		e = c.refusal(stepGreeting, greeting, 2)
+	}
+	if e != nil && e.Reply.Code == 0 && config != nil {
+		return handshakeError(ctx, stepTLS, e.Err) // see StartTLS
+	}
+	if e != nil {
+		return e
+	}
+	return c.hello(ctx)
 }
 
 func (c *Client) use(conn net.Conn) {
@@ -165,30 +179,38 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) error {
 		c.abort()
 		return &Error{Step: stepSTARTTLS, Err: ErrInjected, Status: "4.7.0", OtherHost: true}
 	}
-	tc := tls.Client(c.raw, config)
-	c.raw.SetDeadline(time.Now().Add(c.limits.Handshake))
-	if err := tc.HandshakeContext(ctx); err != nil {
-		c.abort()
-		return handshakeError(ctx, err)
+	if e := c.handshake(ctx, stepSTARTTLS, config); e != nil {
+		return e
 	}
-	c.raw.SetDeadline(time.Time{})
-	c.use(tc)
 	if e := c.hello(ctx); e != nil {
 		c.abort()
 		if e.Reply.Code == 0 {
 			// A TLS 1.3 server refuses a client only after our side of the handshake.
-			return handshakeError(ctx, e.Err)
+			return handshakeError(ctx, stepSTARTTLS, e.Err)
 		}
 		return e.anywhere()
 	}
 	return nil
 }
 
-func handshakeError(ctx context.Context, err error) *Error {
-	if ctx.Err() != nil {
-		return lost(ctx, stepSTARTTLS, err) // our own doing, not a fault of its TLS
+// handshake puts TLS on the socket.
+func (c *Client) handshake(ctx context.Context, step string, config *tls.Config) *Error {
+	tc := tls.Client(c.raw, config)
+	c.raw.SetDeadline(time.Now().Add(c.limits.Handshake))
+	if err := tc.HandshakeContext(ctx); err != nil {
+		c.abort()
+		return handshakeError(ctx, step, err)
 	}
-	return &Error{Step: stepSTARTTLS, Err: fmt.Errorf("%w: %w", ErrHandshake, err), Status: "4.7.0", OtherHost: true}
+	c.raw.SetDeadline(time.Time{})
+	c.use(tc)
+	return nil
+}
+
+func handshakeError(ctx context.Context, step string, err error) *Error {
+	if ctx.Err() != nil {
+		return lost(ctx, step, err) // our own doing, not a fault of its TLS
+	}
+	return &Error{Step: step, Err: fmt.Errorf("%w: %w", ErrHandshake, err), Status: "4.7.0", OtherHost: true}
 }
 
 // Quit takes leave and closes the connection. It waits only shortly: all that

@@ -10,9 +10,11 @@ import (
 
 // The steps of a session, as errors name them.
 const (
+	stepTLS      = "TLS"
 	stepGreeting = "greeting"
 	stepEHLO     = "EHLO"
 	stepSTARTTLS = "STARTTLS"
+	stepAUTH     = "AUTH"
 	stepMAIL     = "MAIL"
 	stepRCPT     = "RCPT"
 	stepDATA     = "DATA"
