@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -115,4 +116,25 @@ func noise(n int) []byte {
 	b := make([]byte, n)
 	rand.Read(b) // never fails; it ends the program instead
 	return b
+}
+
+// collidingKeys makes n DNSKEYs with the tag and the algorithm of another, for
+// which there are no private keys.
+func collidingKeys(like *dns.DNSKEY, n int) []*dns.DNSKEY {
+	var out []*dns.DNSKEY
+	for len(out) < n {
+		raw := noise(64)
+		k := &dns.DNSKEY{Hdr: like.Hdr, Flags: flagZone, Protocol: 3, Algorithm: like.Algorithm}
+		// The tag is a sum of 16 bit words (RFC 4034 B), of which the last is set so
+		// that it fits; a carry may want a second turn.
+		for range 3 {
+			k.PublicKey = base64.StdEncoding.EncodeToString(raw)
+			word := binary.BigEndian.Uint16(raw[62:]) + like.KeyTag() - k.KeyTag()
+			binary.BigEndian.PutUint16(raw[62:], word)
+		}
+		if k.KeyTag() == like.KeyTag() {
+			out = append(out, k)
+		}
+	}
+	return out
 }

@@ -75,7 +75,22 @@ func (z *Zone) sign(set []dns.RR, own Fault) []dns.RR {
 		}
 		sigs = append(sigs, z.signWith(k, signer.name, set, fault))
 	}
-	return sigs
+	return append(falseSignatures(sigs, z.opts.FalseSignatures), sigs...)
+}
+
+// falseSignatures are n copies of a signature with noise for its arithmetic.
+func falseSignatures(sigs []dns.RR, n int) []dns.RR {
+	var out []dns.RR
+	for i := range n {
+		c := dns.Copy(sigs[i%len(sigs)]).(*dns.RRSIG)
+		raw, err := base64.StdEncoding.DecodeString(c.Signature)
+		if err != nil {
+			panic(err)
+		}
+		c.Signature = base64.StdEncoding.EncodeToString(noise(len(raw)))
+		out = append(out, c)
+	}
+	return out
 }
 
 // signWith makes one RRSIG. RFC 4034 3.1

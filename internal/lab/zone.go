@@ -40,6 +40,10 @@ type ZoneOptions struct {
 	Inception   time.Time     // default a day before the world's now
 	Expiration  time.Time     // default 14 days after it
 	Fault       Fault         // what is wrong with the zone
+
+	// Floods that make a validator work (KeyTrap, CVE-2023-50387).
+	FalseKeys       int // so many more keys with the tag and the algorithm of the zone's
+	FalseSignatures int // so many wrong signatures before the right ones of each RRset
 }
 
 func (o ZoneOptions) withDefaults(now time.Time) ZoneOptions {
@@ -101,6 +105,9 @@ func newZone(w *World, name string, parent *Zone, o ZoneOptions) *Zone {
 	if z.opts.Fault&NoDNSKEY == 0 {
 		for _, k := range z.keys {
 			z.add(k.public)
+		}
+		for _, k := range collidingKeys(z.keys[0].public, o.FalseKeys) {
+			z.add(k)
 		}
 	}
 	if n := z.opts.NSEC3; n != nil {
