@@ -3,6 +3,7 @@
 package dnssec_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -180,12 +181,17 @@ var decided = []struct {
 	name         string
 	o            lab.ZoneOptions
 	ours, theirs dnssec.State
+	ask          string // below the zone; "": host
 }{
 	// RFC 9905 lets validators go on with SHA-1, and wants operators to treat such zones as unsigned.
-	{"rsasha1", lab.ZoneOptions{Algorithm: 5}, insecure, secure},
-	{"nsec3rsasha1", lab.ZoneOptions{Algorithm: 7, NSEC3: &lab.NSEC3Options{}}, insecure, secure},
+	{"rsasha1", lab.ZoneOptions{Algorithm: 5}, insecure, secure, ""},
+	{"nsec3rsasha1", lab.ZoneOptions{Algorithm: 7, NSEC3: &lab.NSEC3Options{}}, insecure, secure, ""},
 	// SHA-1 in a DS proves no more than SHA-1 in a signature.
-	{"digest1", lab.ZoneOptions{DSDigest: 1}, insecure, secure},
+	{"digest1", lab.ZoneOptions{DSDigest: 1}, insecure, secure, ""},
+	// RFC 9276 3.2 leaves the number to the validator; a positive answer needs no hash.
+	{"iter51", lab.ZoneOptions{NSEC3: &lab.NSEC3Options{Iterations: 51}}, dnssec.Failed, secure, "none"},
+	{"iter51b", lab.ZoneOptions{NSEC3: &lab.NSEC3Options{Iterations: 51}}, secure, secure, ""},
+	{"iter2500", lab.ZoneOptions{NSEC3: &lab.NSEC3Options{Iterations: 2500}}, dnssec.Failed, insecure, "none"},
 }
 
 // oracleWorld makes the zones, and the children of each.
@@ -290,7 +296,7 @@ func TestOracle(t *testing.T) {
 					if i < strangers {
 						want = z.theirs
 					}
-					oracleCase{name: "host." + z.name, typ: "A", want: want}.put(t, judges[i:i+1])
+					oracleCase{name: cmp.Or(z.ask, "host") + "." + z.name, typ: "A", want: want}.put(t, judges[i:i+1])
 				}
 			})
 		}

@@ -65,6 +65,9 @@ func TestFalseReplies(t *testing.T) {
 		"silence":        {func(m *dns.Msg) *dns.Msg { return nil }, none + "i/o timeout"},
 		"always too big": {func(m *dns.Msg) *dns.Msg { m.Truncated = true; return m }, none + "truncated"},
 		"SERVFAIL":       {func(m *dns.Msg) *dns.Msg { m.Rcode = dns.RcodeServerFailure; return m }, "x.z.test. TLSA: UPSTREAM says SERVFAIL"},
+		"FORMERR":        {func(m *dns.Msg) *dns.Msg { m.Rcode = dns.RcodeFormatError; return m }, "x.z.test. TLSA: UPSTREAM says FORMERR"},
+		"NOTIMP":         {func(m *dns.Msg) *dns.Msg { m.Rcode = dns.RcodeNotImplemented; return m }, "x.z.test. TLSA: UPSTREAM says NOTIMP"},
+		"unknown":        {func(m *dns.Msg) *dns.Msg { m.Rcode = 3841; return m }, "x.z.test. TLSA: UPSTREAM says RCODE 3841"},
 		"REFUSED":        {func(m *dns.Msg) *dns.Msg { m.Rcode = dns.RcodeRefused; return m }, "x.z.test. TLSA: UPSTREAM says REFUSED"},
 		"SERVFAIL, extended": {func(m *dns.Msg) *dns.Msg {
 			m.Rcode, m.Answer = dns.RcodeServerFailure, nil

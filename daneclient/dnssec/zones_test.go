@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"dancemta/internal/lab"
 )
 
@@ -28,11 +30,13 @@ func TestZones(t *testing.T) {
 		"RSA MD5":      {lab.ZoneOptions{Algorithm: 1}, Insecure, unsupported},
 		"DSA":          {lab.ZoneOptions{Algorithm: 3}, Insecure, unsupported},
 		"RSA SHA-1":    {lab.ZoneOptions{Algorithm: 5}, Insecure, unsupported},
+		"DSA NSEC3":    {lab.ZoneOptions{Algorithm: 6}, Insecure, unsupported},
 		"RSA NSEC3":    {lab.ZoneOptions{Algorithm: 7}, Insecure, unsupported},
 		"GOST":         {lab.ZoneOptions{Algorithm: 12}, Insecure, unsupported},
 		"Ed448":        {lab.ZoneOptions{Algorithm: 16}, Insecure, unsupported},
 		"unknown":      {lab.ZoneOptions{Algorithm: 99}, Insecure, unsupported},
 		"DS SHA-1":     {lab.ZoneOptions{DSDigest: 1}, Insecure, unsupported},
+		"DS GOST":      {lab.ZoneOptions{DSDigest: 3}, Insecure, unsupported},
 		"DS unknown":   {lab.ZoneOptions{DSDigest: 99}, Insecure, unsupported},
 		"unsigned":     {lab.ZoneOptions{Unsigned: true}, Insecure, "z.test. has no DS in test."},
 		"no DS":        {lab.ZoneOptions{NoDS: true}, Insecure, "z.test. has no DS in test."},
@@ -153,4 +157,82 @@ func TestNames(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMixedDS: what is not supported neither helps nor hurts beside what is.
+// RFC 4509 3, RFC 6840 5.2, 5.11
+func TestMixedDS(t *testing.T) {
+	const noMatch = "_x.z.test. TLSA: z.test. DNSKEY: no usable key matches the DS (key #)"
+	stray := " 13 2 " + strings.Repeat("00", 32)
+	for name, c := range map[string]struct {
+		digest uint8 // of the zone's own DS
+		more   string
+		state  State
+		reason string
+	}{
+		"a good one, and SHA-1":              {2, "5 13 1 " + strings.Repeat("00", 20), Secure, ""},
+		"a good one, and an unknown digest":  {2, "5 13 99 00", Secure, ""},
+		"a good one, and another algorithm":  {2, "5 8 2 " + strings.Repeat("00", 32), Secure, ""},
+		"a good one, and an unknown one":     {2, "5 200 2 " + strings.Repeat("00", 32), Secure, ""},
+		"a good one, and a stray one":        {2, "5" + stray, Secure, ""},
+		"SHA-1, and a stray one":             {1, "5" + stray, Bogus, noMatch},
+		"an unknown digest, and a stray one": {99, "5" + stray, Bogus, noMatch},
+		"SHA-1, and an unknown one":          {1, "5 200 2 " + strings.Repeat("00", 32), Insecure, "the DS of z.test. has only algorithms or digests that are not supported"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.zone("z.test.", lab.ZoneOptions{DSDigest: c.digest}, "_x"+tlsa)
+			b.Zone("test.").Add("z DS " + c.more)
+			check(t, b.lookup("_x.z.test", TypeTLSA), c.state, c.reason)
+		})
+	}
+}
+
+// TestMixedCase turns the case of letters in everything that is compared
+// without it, in every reply: a resolver may give names back as they were asked
+// elsewhere. The next name of an NSEC is signed as it is. RFC 6840 5.1
+func TestMixedCase(t *testing.T) {
+	b := newBench(t)
+	b.zone("z.test.", lab.ZoneOptions{}, "_x"+tlsa, "c CNAME _x", "d DNAME w", "*.w"+tlsa)
+	b.zone("z3.test.", lab.ZoneOptions{NSEC3: &lab.NSEC3Options{}}, "_x"+tlsa, "*.w"+tlsa)
+	b.zone("un.test.", lab.ZoneOptions{Unsigned: true}, "_x"+tlsa)
+	b.server.Tamper(func(_, m *dns.Msg) *dns.Msg {
+		m.Question[0].Name = mixed(m.Question[0].Name)
+		for _, rr := range append(m.Answer, m.Ns...) {
+			rr.Header().Name = mixed(rr.Header().Name)
+			switch rr := rr.(type) {
+			case *dns.RRSIG:
+				rr.SignerName = mixed(rr.SignerName)
+			case *dns.CNAME:
+				rr.Target = mixed(rr.Target)
+			}
+		}
+		return m
+	})
+	for name, want := range map[string]struct {
+		state   State
+		reason  string
+		records int
+	}{
+		"_x.z.test": {Secure, "", 1}, "c.z.test": {Secure, "", 1}, "a.d.z.test": {Secure, "", 1}, "any.w.z.test": {Secure, "", 1},
+		"nope.z.test": {Secure, "", 0}, "_x.z3.test": {Secure, "", 1}, "any.w.z3.test": {Secure, "", 1}, "nope.z3.test": {Secure, "", 0},
+		"_x.un.test": {Insecure, "un.test. has no DS in test.", 1},
+	} {
+		a := b.lookup(name, TypeTLSA)
+		check(t, a, want.state, want.reason)
+		if len(a.TLSA) != want.records {
+			t.Errorf("%s: %d records", name, len(a.TLSA))
+		}
+	}
+}
+
+// mixed writes every other letter large.
+func mixed(name string) string {
+	b := []byte(name)
+	for i := 0; i < len(b); i += 2 {
+		if b[i] >= 'a' && b[i] <= 'z' {
+			b[i] -= 'a' - 'A'
+		}
+	}
+	return string(b)
 }
