@@ -109,6 +109,9 @@ func (f *front) judgeHandshake(ctx context.Context, cred daneclient.Credential) 
 	}
 	// A user's name or certificate, which is never a client's.
 	users := saslext.Authenticator{Verifier: f.opts.Verifier, Rules: userRules{rules, listener}}
-	_, err = users.Login(ctx, cred, "")
-	return err
+	if _, no := users.Login(ctx, cred, ""); no != nil {
+		// Login's comes first: of the two it may be the one that must end the handshake.
+		return fmt.Errorf("%w; as a client: %w", no, err)
+	}
+	return nil
 }
