@@ -28,16 +28,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// executeChild is the program, or one of the two helpers of tests: a server that
+// executeChild is the program, or one of the helpers of tests: a server that
 // tells at which step of the store it is (the page cache, and so its file,
-// outlives SIGKILL), and clients that only hold connections.
+// outlives SIGKILL), clients that only hold connections, and one that tells a
+// name in the TLS handshake.
 func executeChild(ctx context.Context, args []string) int {
 	if len(args) == 3 && args[0] == idleClientsCommand {
-		if err := idleClients(args[1], args[2]); err != nil {
-			printError(os.Stderr, err)
-			return exitFault
-		}
-		return exitOK
+		return helped(idleClients(args[1], args[2]))
+	}
+	if len(args) == 5 && args[0] == tellNameCommand {
+		return helped(tellName(args[1], args[2], args[3], args[4]))
 	}
 	path := os.Getenv(stepsEnv)
 	if path == "" || len(args) != 3 || args[0] != "serve" {
@@ -54,6 +54,15 @@ func executeChild(ctx context.Context, args []string) int {
 	}
 	printError(os.Stderr, err)
 	return exitCode(err)
+}
+
+// helped is the exit code of a helper.
+func helped(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	printError(os.Stderr, err)
+	return exitFault
 }
 
 // run executes a command in this process.

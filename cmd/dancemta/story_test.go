@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"dancemta/daneclient/clientid"
 	"dancemta/internal/lab"
 )
 
@@ -28,7 +29,7 @@ const (
 )
 
 // storyPrograms are the counterparts that the stories play with.
-var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "postfix", "sendmail"}
+var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "postfix", "sendmail", "cc"}
 
 // Each folder in testdata/e2e is a story: real programs against the real
 // server, which asks unbound, which asks nsd, which has the lab's zones.
@@ -58,6 +59,12 @@ func needPrograms(t *testing.T) {
 	if exec.Command("perl", "-MNet::SSLeay", "-e", "1").Run() != nil {
 		missing = append(missing, "perl's Net::SSLeay, for swaks")
 	}
+	if !haveLibssl() {
+		missing = append(missing, "libssl-dev, for the peer in C")
+	}
+	if !clientid.Supported {
+		missing = append(missing, "the overlay of crypto/tls, see make e2e")
+	}
 	switch {
 	case missing == nil:
 	case mode == "required":
@@ -65,6 +72,25 @@ func needPrograms(t *testing.T) {
 	default:
 		t.Skipf("missing: %s", strings.Join(missing, ", "))
 	}
+}
+
+// haveLibssl reports whether the compiler finds the static library of libssl-dev.
+func haveLibssl() bool {
+	path, err := exec.Command("cc", "-print-file-name=libssl.a").Output()
+	return err == nil && strings.Contains(string(path), "/") // the bare name: not found
+}
+
+// buildPeer compiles testdata/e2e/peer, which says why it is linked like this.
+func buildPeer(t *testing.T, dir string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, "peer")
+	cmd := exec.Command("cc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
+		"-o", path, filepath.Join(storyFolder, "peer", "peer.c"),
+		"-Wl,--wrap=custom_ext_add", "-l:libssl.a", "-l:libcrypto.a")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, text)
+	}
+	return path
 }
 
 // stage is what all stories share.
@@ -87,7 +113,7 @@ func newStage(t *testing.T) *stage {
 	must(t, internet.WritePKI(filepath.Join(dir, "pki")))
 	self, err := os.Executable() // "dancemta", see TestMain
 	must(t, err)
-	s := &stage{dir: dir, env: append(os.Environ(), "DANCEMTA="+self)}
+	s := &stage{dir: dir, env: append(os.Environ(), "DANCEMTA="+self, "PEER="+buildPeer(t, dir))}
 	s.addZones(t, internet.World)
 	dns, err := internet.World.StartRealDNS(filepath.Join(dir, "dns"))
 	must(t, err)
@@ -96,8 +122,8 @@ func newStage(t *testing.T) *stage {
 	c := s.startServer(t, storyConfig(t, dir, dns.Unbound, internet.Sink.Addr()))
 	s.env = append(s.env, fmt.Sprintf("UNBOUND=%d", dns.UnboundPID()),
 		"PKI="+filepath.Join(dir, "pki"), "SINK="+filepath.Join(dir, "mail"), "LOG="+s.logPath())
-	for _, name := range []string{"relay", "submission", "submissions"} {
-		_, port, err := net.SplitHostPort(c.addresses[name])
+	for name, address := range c.addresses {
+		_, port, err := net.SplitHostPort(address)
 		must(t, err)
 		s.env = append(s.env, strings.ToUpper(name)+"="+port)
 	}

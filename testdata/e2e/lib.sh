@@ -2,13 +2,14 @@
 # the lab's signed zones, unbound as validating resolver in front of it, an SMTP sink
 # behind remote.test's MX, and dancemta with config.toml of this folder. It exports:
 #
-#   RELAY SUBMISSION SUBMISSIONS   ports of the three listeners on 127.0.0.1
+#   RELAY SUBMISSION SUBMISSIONS … ports of the listeners of config.toml on 127.0.0.1
 #   PKI                            folder of certificates and keys (rick, mta, device …)
 #   UNBOUND                        process id of the resolver
 #   SINK                           folder into which the sink writes each message
 #   LOG                            dancemta's log
 #   WORK                           a folder for the story's own files
-#   DANCEMTA                       the program itself
+#   DANCEMTA                       the program itself, with dane_clientid
+#   PEER                           peer/peer.c, compiled
 #
 # A story may bring a zone.sh beside its run.sh: it knows WORK and DANCEMTA alone, and prints
 # a zone, which the runner signs and serves.
