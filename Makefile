@@ -46,7 +46,7 @@ test-extension: overlay ## what differs in the build with dane_clientid, and cry
 	$(GO) test -overlay $(OVERLAY) -short -skip '^TestCloneNonFuncFields$$' crypto/tls
 
 e2e: build ## stories and oracles against real servers
-	DANCEMTA_E2E=$${DANCEMTA_E2E:-1} $(GO) test -count=1 -timeout 600s -run 'TestStories|TestOracle' $(EXTENSION) ./cmd/dancemta ./daneclient/dnssec
+	DANCEMTA_E2E=$${DANCEMTA_E2E:-1} $(GO) test -count=1 -timeout 600s -run 'TestStories|TestOracle' $(EXTENSION) ./cmd/dancemta ./daneclient ./daneclient/dnssec
 
 race: ## the suite under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 900s ./...
