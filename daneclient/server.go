@@ -35,6 +35,9 @@ type ServerOptions struct {
 	// what Roots say of it. Without it such a server is an error. DNS trouble is
 	// one in any case.
 	PKIXFallback bool
+	// Aliases are names that stand for the host where a CA is published: MX records
+	// that are secure give it the name of their domain (RFC 7672 3.2.2).
+	Aliases []dnsname.Name
 
 	// Certificate is shown to a server that asks for one; nil: none is. With it
 	// nothing below TLS 1.3 is spoken, where it would go over the line in clear.
@@ -230,7 +233,11 @@ func (s *Server) verify(state tls.ConnectionState) error {
 	if len(s.records) == 0 {
 		return s.verifyPKIX(chain)
 	}
-	_, err := tlsa.Match(s.records, chain, tlsa.Options{Hosts: []string{s.Base.String()}, Now: s.now(), Roots: s.opts.Roots})
+	hosts := []string{s.Base.String()}
+	for _, a := range s.opts.Aliases {
+		hosts = append(hosts, a.String())
+	}
+	_, err := tlsa.Match(s.records, chain, tlsa.Options{Hosts: hosts, Now: s.now(), Roots: s.opts.Roots})
 	if err == nil {
 		return nil
 	}

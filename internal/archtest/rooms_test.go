@@ -37,6 +37,7 @@ var rooms = map[string]string{
 	"queue/dsn":                "internal/mailaddr",                                             // pure
 	"queue/deliver":            "queue queue/deliver/smtpclient daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog",
 	"queue/deliver/smtpclient": "internal/dnsname internal/mailaddr",
+	"queue/deliver/submit":     "queue/deliver/smtpclient daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/mailaddr", // no queue
 
 	"internal/admin":      "internal/maillog",
 	"internal/archtest":   "",
