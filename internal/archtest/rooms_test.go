@@ -50,6 +50,7 @@ var rooms = map[string]string{
 	"internal/limit":      "",
 	"internal/mailaddr":   "internal/dnsname",
 	"internal/maillog":    "",
+	"internal/metrics":    "",
 	"internal/mutants":    "",
 	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",
@@ -66,6 +67,7 @@ var libraries = map[string]string{
 	"github.com/emersion/go-sasl":  "smtpd smtpd/wire saslext",
 	"github.com/pelletier/go-toml": "config",
 	"github.com/spf13/cobra":       "cmd/dancemta",
+	"github.com/prometheus":         "internal/metrics",
 	"testing":                      "internal/dialog queue/storetest",
 }
 

@@ -1,0 +1,226 @@
+// Package metrics counts what an operator wants to see as numbers, and shows
+// them to Prometheus. The idea: few metrics, each with all values of its labels
+// written beside it (table.go), all there and zero from the start, so that an
+// alert never waits for a series that does not exist yet.
+//
+// Start at table.go, then New. The parts that are counted know nothing of this
+// package: each calls a small interface or function of its own.
+package metrics
+
+import (
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Queue is the state of the queue at one moment.
+type Queue struct {
+	New, Active, Deferred int
+	Oldest                time.Time // arrival of the oldest message; zero: none
+	Broken                bool      // the store
+}
+
+// Anchor is a trust anchor of the resolver.
+type Anchor struct {
+	KeyTag  uint16
+	Matched bool // a key of the root, when that was last proved
+}
+
+// Options of New. Queue and Anchors are asked at each scrape and must be quick;
+// nil: an empty queue, no anchors.
+type Options struct {
+	Version   string
+	Extension bool // this build knows dane_clientid
+	Queue     func() Queue
+	Anchors   func() []Anchor
+	Now       func() time.Time // nil: time.Now
+}
+
+// Metrics are all counters. Its methods may be called at once and never block; a
+// word that the table does not know is counted as "other".
+type Metrics struct {
+	registry *prometheus.Registry
+
+	sessions, clients, logins, replies, wire, lookups, deliveries counters
+	accepted                                                      *prometheus.HistogramVec
+}
+
+// New makes all series.
+func New(o Options) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	for _, c := range []struct {
+		into *counters
+		of   metric
+	}{
+		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
+		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal},
+	} {
+		*c.into = newCounters(m.registry, c.of)
+	}
+	m.accepted = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: acceptedBytes.name, Help: acceptedBytes.help, Buckets: buckets,
+	}, acceptedBytes.labelNames())
+	for _, v := range listeners.values {
+		m.accepted.WithLabelValues(v)
+	}
+	m.registry.MustRegister(m.accepted, newGauges(o)) // panics only on a table that contradicts itself
+	return m
+}
+
+// Session counts one that greeted us; tls is "none" or a version such as "1.3".
+func (m *Metrics) Session(listener, tls string) { m.sessions.inc(listener, tls) }
+
+// Client counts a judgement about a client.
+func (m *Metrics) Client(source, reason string) { m.clients.inc(source, reason) }
+
+// Login counts a judgement about a user.
+func (m *Metrics) Login(how, reason string) { m.logins.inc(how, reason) }
+
+// Reply counts an SMTP reply.
+func (m *Metrics) Reply(code int) { m.replies.inc(strconv.Itoa(code/100) + "xx") }
+
+// Wire counts an event below SMTP.
+func (m *Metrics) Wire(event string) { m.wire.inc(event) }
+
+// Lookup counts an answer of the resolver.
+func (m *Metrics) Lookup(state string, cached bool) {
+	cache := "miss"
+	if cached {
+		cache = "hit"
+	}
+	m.lookups.inc(state, cache)
+}
+
+// Accepted counts a message that was taken into the queue.
+func (m *Metrics) Accepted(listener string, size int64) {
+	m.accepted.WithLabelValues(listeners.closed(listener)).Observe(float64(size))
+}
+
+// Delivery counts the result of an attempt for one recipient.
+func (m *Metrics) Delivery(result string) { m.deliveries.inc(result) }
+
+// counters are the series of one metric.
+type counters struct {
+	metric
+	vec    *prometheus.CounterVec
+	series map[string]prometheus.Counter // those of the table, by key; nobody writes to it after newCounters
+}
+
+func newCounters(r *prometheus.Registry, of metric) counters {
+	c := counters{metric: of, series: map[string]prometheus.Counter{}}
+	c.vec = prometheus.NewCounterVec(prometheus.CounterOpts{Name: of.name, Help: of.help}, of.labelNames())
+	for _, values := range of.combinations() {
+		c.series[key(values)] = c.vec.WithLabelValues(values...)
+	}
+	r.MustRegister(c.vec)
+	return c
+}
+
+// inc adds one. What the table knows costs no more than a look into a map.
+func (c *counters) inc(values ...string) {
+	if s := c.series[key(values)]; s != nil {
+		s.Inc()
+		return
+	}
+	closed := make([]string, len(values))
+	for i, v := range values {
+		closed[i] = c.labels[i].closed(v)
+	}
+	c.vec.WithLabelValues(closed...).Inc()
+}
+
+func key(values []string) string { return strings.Join(values, "\x00") }
+
+// closed returns v when it is a value of l.
+func (l label) closed(v string) string {
+	if slices.Contains(l.values, v) {
+		return v
+	}
+	return other
+}
+
+func (m *metric) labelNames() []string {
+	names := make([]string, len(m.labels))
+	for i, l := range m.labels {
+		names[i] = l.name
+	}
+	return names
+}
+
+// combinations returns all values of the labels with each other.
+func (m *metric) combinations() [][]string {
+	all := [][]string{nil}
+	for _, l := range m.labels {
+		var longer [][]string
+		for _, before := range all {
+			for _, v := range l.values {
+				longer = append(longer, append(slices.Clone(before), v))
+			}
+		}
+		all = longer
+	}
+	return all
+}
+
+// gauges asks for its values at each scrape.
+type gauges struct {
+	o                                        Options
+	messages, oldest, broken, anchors, build *prometheus.Desc
+}
+
+func newGauges(o Options) *gauges {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Queue == nil {
+		o.Queue = func() Queue { return Queue{} }
+	}
+	if o.Anchors == nil {
+		o.Anchors = func() []Anchor { return nil }
+	}
+	desc := func(m metric) *prometheus.Desc { return prometheus.NewDesc(m.name, m.help, m.labelNames(), nil) }
+	return &gauges{o, desc(queueMessages), desc(queueOldest), desc(storeBroken), desc(anchorMatched), desc(buildInfo)}
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.messages, g.oldest, g.broken, g.anchors, g.build} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(to chan<- prometheus.Metric) {
+	show := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	q := g.o.Queue()
+	for i, n := range []int{q.New, q.Active, q.Deferred} {
+		show(g.messages, float64(n), queued.values[i])
+	}
+	age := 0.0
+	if !q.Oldest.IsZero() {
+		age = max(0, g.o.Now().Sub(q.Oldest).Seconds()) // clocks may be set back
+	}
+	show(g.oldest, age)
+	show(g.broken, number(q.Broken))
+	matched := map[uint16]bool{} // two digests of one key are one anchor here
+	for _, a := range g.o.Anchors() {
+		matched[a.KeyTag] = matched[a.KeyTag] || a.Matched
+	}
+	for tag, m := range matched {
+		show(g.anchors, number(m), strconv.Itoa(int(tag)))
+	}
+	show(g.build, 1, strings.ToValidUTF8(g.o.Version, "?"), runtime.Version(), strconv.FormatBool(g.o.Extension))
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

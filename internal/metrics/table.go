@@ -1,0 +1,107 @@
+package metrics
+
+// kind is what Prometheus calls the type of a metric.
+type kind string
+
+const (
+	counter   kind = "counter"
+	gauge     kind = "gauge"
+	histogram kind = "histogram"
+)
+
+// label is a label with all its values; none: each comes from our own settings.
+type label struct {
+	name   string
+	values []string
+}
+
+// metric is one line of the table.
+type metric struct {
+	name   string
+	kind   kind
+	help   string
+	labels []label
+}
+
+// other is the value for a word that no table knows: a metric is no place where
+// foreign text may end up, and none may grow without a bound.
+const other = "other"
+
+// The labels. A value never comes from a peer: no address, no name, no domain.
+var (
+	listeners = label{"listener", []string{"relay", "submission", "submissions"}}
+	tlsLabel  = label{"tls", []string{"none", "1.2", "1.3", other}}
+	classes   = label{"class", []string{"2xx", "3xx", "4xx", "5xx"}}
+	sources   = label{"source", []string{"extension", "certificate"}}
+	logins    = label{"how", []string{"external", "implicit"}}
+	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
+	caches    = label{"cache", []string{"hit", "miss"}}
+	results   = label{"result", []string{"delivered", "deferred", "failed"}}
+	queued    = label{"state", []string{"new", "active", "deferred"}}
+
+	// verdicts are the reasons of package daneclient; proved is none of them.
+	verdicts = label{"reason", []string{
+		"proved", "no-certificate", "weak-tls", "resumed", "no-name", "ambiguous-name", "not-allowed", "forbidden-name",
+		"bad-client-name", "name-mismatch", "no-record", "unusable", "no-match", "insecure", "wildcard-forbidden",
+		"bogus-dns", "failed-dns", "overloaded", other,
+	}}
+	// refusals are those of package saslext, and what DNS says of the user's domain.
+	refusals = label{"reason", []string{
+		"proved", "bad-authzid", "no-certificate", "no-user", "bad-identity", "not-allowed", "unproved", "authzid-denied",
+		"weak-tls", "resumed", "no-name", "ambiguous-name", "forbidden-name", "bad-client-name", "name-mismatch",
+		"no-record", "unusable", "no-match", "insecure", "wildcard-forbidden", "bogus-dns", "failed-dns", "overloaded", other,
+	}}
+	// events are the kinds of package smtpd/wire.
+	events = label{"event", []string{
+		"handshake failed", "injection behind starttls", "bare line end", "nul octet", "long line", "bad chunk size",
+		"truncated body", "idle timeout", "slow body", "connection timeout", "too many errors", "too many connections",
+		"accept failed", "internal error", other,
+	}}
+)
+
+// buckets are the bounds of message sizes in octets: a text, a letter, a letter
+// with pictures, what most servers take, and what they do not.
+var buckets = []float64{1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20}
+
+// The metrics, each counted by the method or shown by the field of the same name.
+var (
+	sessionsTotal = metric{"dancemta_sessions_total", counter,
+		"Sessions that said EHLO or HELO. One that goes on after STARTTLS counts in clear, and again under TLS.",
+		[]label{listeners, tlsLabel}}
+	clientsTotal = metric{"dancemta_client_verdicts_total", counter,
+		"Judgements about clients (MTAs, devices) by where the name came from and by the reason that the log shows. " +
+			"That there is nothing to judge counts only where an identity was needed.",
+		[]label{sources, verdicts}}
+	loginsTotal = metric{"dancemta_logins_total", counter,
+		"Logins of users by how (AUTH EXTERNAL, or implicit by certificate alone) and by the reason that the log shows.",
+		[]label{logins, refusals}}
+	repliesTotal = metric{"dancemta_replies_total", counter,
+		"SMTP replies by the class of their code.", []label{classes}}
+	wireTotal = metric{"dancemta_wire_events_total", counter,
+		"What happened to connections below SMTP, in the words of the log.", []label{events}}
+	lookupsTotal = metric{"dancemta_lookups_total", counter,
+		"DNS look-ups by what the answer was worth and by whether it came from the cache.", []label{states, caches}}
+	acceptedBytes = metric{"dancemta_accepted_message_bytes", histogram,
+		"Messages taken into the queue from peers, by size with our Received field.", []label{listeners}}
+	deliveriesTotal = metric{"dancemta_deliveries_total", counter,
+		"Results of delivery attempts, one for each recipient.", []label{results}}
+	queueMessages = metric{"dancemta_queue_messages", gauge,
+		"Messages in the queue, once for each destination that is still open: never tried, under delivery, or waiting for another try.",
+		[]label{queued}}
+	queueOldest = metric{"dancemta_queue_oldest_seconds", gauge,
+		"Age of the oldest message in the queue; 0 when it is empty.", nil}
+	storeBroken = metric{"dancemta_store_broken", gauge,
+		"1 when the store is broken: no mail is taken or delivered until the disk is mended and the server restarted.", nil}
+	anchorMatched = metric{"dancemta_trust_anchor_matched", gauge,
+		"1 for a trust anchor that matched a key of the root when it was last proved; 0 for one that did not, or was not tried yet.",
+		[]label{{"key_tag", nil}}}
+	buildInfo = metric{"dancemta_build_info", gauge,
+		"Always 1. Whether this build knows dane_clientid stands in the label extension.",
+		[]label{{"version", nil}, {"go", nil}, {"extension", []string{"true", "false"}}}}
+)
+
+// all lists them in the order of docs/metrics.md.
+func all() []metric {
+	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes,
+		deliveriesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, buildInfo}
+}
