@@ -67,7 +67,7 @@ var libraries = map[string]string{
 	"github.com/emersion/go-sasl":  "smtpd smtpd/wire saslext",
 	"github.com/pelletier/go-toml": "config",
 	"github.com/spf13/cobra":       "cmd/dancemta",
-	"github.com/prometheus":         "internal/metrics",
+	"github.com/prometheus":        "internal/metrics",
 	"testing":                      "internal/dialog queue/storetest",
 }
 
