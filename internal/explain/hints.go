@@ -111,13 +111,17 @@ func (x *explanation) userHints(r saslext.Reason) []string {
 	return []string{"try again later"}
 }
 
-// recordHints are for the domain's owner, and for who configures the client.
+// recordHints are for the domain's owner, and for who configures the client. What
+// came may be an impostor's: to publish it is right for the right one only.
 func (x *explanation) recordHints(r daneclient.Reason) []string {
 	hints := x.publish()
-	if r == daneclient.NoMatch {
-		hints = append(hints, fmt.Sprintf("or, if this key is not the one that %s should have, show the one that is published", x.seen.Owner))
+	switch {
+	case r != daneclient.NoMatch:
+		return hints
+	case x.report.Kind == kindUser:
+		return append(hints, fmt.Sprintf("but if this CA is not that of %s, use a certificate of the one that is published", x.user.Domain))
 	}
-	return hints
+	return append(hints, fmt.Sprintf("but if this key is not that of %s, use the one that is published", x.seen.Owner))
 }
 
 // publish names the record that would match, or says what keeps every record

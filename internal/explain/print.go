@@ -83,7 +83,7 @@ func (r *Report) title() string {
 func (r *Report) printName(t *table) {
 	t.head("name")
 	t.line("from", r.Source)
-	t.line("told", r.Name)
+	t.line("name", r.Name)
 	for _, n := range r.Names {
 		switch {
 		case n.Allowed:
@@ -144,7 +144,6 @@ func (r *Report) printDNS(t *table) {
 	}
 	d := r.DNS
 	t.head(fmt.Sprintf("DNS: %s TLSA is %s", d.Owner, d.State))
-	t.line("because", d.Reason)
 	t.line("led to", d.Final)
 	if d.Wildcard {
 		t.line("made from", "a wildcard")
