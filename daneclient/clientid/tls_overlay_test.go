@@ -5,6 +5,7 @@ package clientid
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -196,4 +197,66 @@ func TestTLS12(t *testing.T) {
 	if _, sent := FromState(state, DefaultType); err != nil || clientErr != nil || sent || called {
 		t.Error(err, clientErr, sent, called)
 	}
+}
+
+// Whatever entry of the Certificate message an extension stands in, it must have
+// been asked for (RFC 8446 4.2, 4.4.2), and only once in a block.
+func TestEntries(t *testing.T) {
+	der := lab.SelfSigned(lab.LeafOptions{Names: []string{"a.test"}}).TLSCertificate().Certificate[0]
+	const asked, foreign = DefaultType, otherType
+	for _, c := range []struct {
+		name string
+		list []byte
+		want tls.AlertError // 0: the signature is waited for
+	}{
+		{"none", entry(der), 0},
+		{"asked for", entry(der, asked), 0},
+		{"asked for, and later again", append(entry(der, asked), entry(der, asked)...), 0},
+		{"as crypto/tls asks for always", append(entry(der), entry(der, 5, 18)...), 0},
+		{"foreign", entry(der, foreign), 110},
+		{"foreign, later", append(entry(der, asked), entry(der, asked, foreign)...), 110},
+		{"twice", entry(der, asked, asked), 47},
+		{"twice, later", append(entry(der, asked), entry(der, asked, asked)...), 47},
+		{"foreign and twice, without certificate", entry(nil, foreign, foreign), 47},
+	} {
+		if err := answerTo(t, c.list); !errors.Is(err, c.want) && (c.want != 0 || err != nil) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+// entry is a CertificateEntry with extensions of no data.
+func entry(der []byte, types ...uint16) []byte {
+	e := append([]byte{0, byte(len(der) >> 8), byte(len(der))}, der...)
+	e = binary.BigEndian.AppendUint16(e, uint16(4*len(types)))
+	for _, typ := range types {
+		e = append(binary.BigEndian.AppendUint16(e, typ), 0, 0)
+	}
+	return e
+}
+
+// answerTo gives a server a certificate_list, octet by octet as it stands here, by
+// the API for QUIC: that one takes messages in clear.
+func answerTo(t *testing.T, list []byte) error {
+	server, client := configs(t, nil)
+	server.MinVersion, client.MinVersion = tls.VersionTLS13, tls.VersionTLS13
+	c := tls.QUICClient(&tls.QUICConfig{TLSConfig: client})
+	s := tls.QUICServer(&tls.QUICConfig{TLSConfig: server})
+	defer c.Close()
+	defer s.Close()
+	c.SetTransportParameters([]byte{})
+	s.SetTransportParameters([]byte{})
+	if err := errors.Join(c.Start(t.Context()), s.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for e := c.NextEvent(); e.Kind != tls.QUICNoEvent; e = c.NextEvent() {
+		if e.Kind == tls.QUICWriteData { // the ClientHello
+			if err := s.HandleData(e.Level, e.Data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	message := append([]byte{0, 0, byte(len(list) >> 8), byte(len(list))}, list...)
+	message = append([]byte{11, 0, byte(len(message) >> 8), byte(len(message))}, message...)
+	return s.HandleData(tls.QUICEncryptionLevelHandshake, message)
 }

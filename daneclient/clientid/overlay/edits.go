@@ -10,8 +10,8 @@ type edit struct{ file, old, new string }
 // What the extensions mean is none of its business.
 //
 // What TLS itself demands is added too: a type twice in one block is
-// illegal_parameter (RFC 8446 4.2), one in the client's Certificate that was not
-// in the CertificateRequest is unsupported_extension.
+// illegal_parameter (RFC 8446 4.2), one in any entry of the client's Certificate
+// that was not in the CertificateRequest is unsupported_extension.
 var edits = []edit{
 	// The API: three fields, one type and one hook.
 	{"common.go", `	// ECHAccepted indicates if Encrypted Client Hello was offered by the client
@@ -245,7 +245,13 @@ type certificateMsg struct {`},
 `, `	certificate  Certificate
 	ocspStapling bool
 	scts         bool
-	duplicate    bool
+	blocks       extensionBlocks
+}
+
+// extensionBlocks is what the extensions of a Certificate message break.
+type extensionBlocks struct {
+	duplicate bool     // a type twice in one block
+	later     []uint16 // types in entries after the first, which are not kept
 }
 `},
 	{"handshake_messages.go", `					// This library only supports OCSP and SCT for leaf certificates.
@@ -260,18 +266,18 @@ type certificateMsg struct {`},
 		!s.Empty() {
 		return false
 	}
-`, `		!unmarshalCertificates(&s, &m.certificate, &m.duplicate) ||
+`, `		!unmarshalCertificates(&s, &m.certificate, &m.blocks) ||
 		!s.Empty() {
 		return false
 	}
 `},
 	{"handshake_messages.go", `func unmarshalCertificate(s *cryptobyte.String, certificate *Certificate) bool {
 `, `func unmarshalCertificate(s *cryptobyte.String, certificate *Certificate) bool {
-	return unmarshalCertificates(s, certificate, new(bool))
+	return unmarshalCertificates(s, certificate, new(extensionBlocks))
 }
 
-// unmarshalCertificates also tells whether a block had an extension type twice.
-func unmarshalCertificates(s *cryptobyte.String, certificate *Certificate, duplicate *bool) bool {
+// unmarshalCertificates also looks at the blocks of extensions.
+func unmarshalCertificates(s *cryptobyte.String, certificate *Certificate, blocks *extensionBlocks) bool {
 `},
 	{"handshake_messages.go", `		certificate.Certificate = append(certificate.Certificate, cert)
 		for !extensions.Empty() {
@@ -281,6 +287,7 @@ func unmarshalCertificates(s *cryptobyte.String, certificate *Certificate, dupli
 				!extensions.ReadUint16LengthPrefixed(&extData) {
 				return false
 			}
+			if len(certificate.Certificate) > 1 {
 `, `		certificate.Certificate = append(certificate.Certificate, cert)
 		seen := typeSet{}
 		for !extensions.Empty() {
@@ -290,7 +297,11 @@ func unmarshalCertificates(s *cryptobyte.String, certificate *Certificate, dupli
 				!extensions.ReadUint16LengthPrefixed(&extData) {
 				return false
 			}
-			*duplicate = seen.add(extension) || *duplicate
+			blocks.duplicate = seen.add(extension) || blocks.duplicate
+			if len(certificate.Certificate) > 1 {
+				if extension != extensionStatusRequest && extension != extensionSCT { // always asked for
+					blocks.later = append(blocks.later, extension)
+				}
 `},
 	{"handshake_messages.go", `					certificate.SignedCertificateTimestamps = append(
 						certificate.SignedCertificateTimestamps, sct)
@@ -353,12 +364,16 @@ func unmarshalCertificates(s *cryptobyte.String, certificate *Certificate, dupli
 	if err := c.processCertsFromClient(certMsg.certificate); err != nil {
 `, `		return unexpectedMessageError(certMsg, msg)
 	}
-	if certMsg.duplicate {
+	if certMsg.blocks.duplicate {
 		c.sendAlert(alertIllegalParameter)
 		return errors.New("tls: duplicate extension in client certificate message")
 	}
+	types := certMsg.blocks.later
 	for _, e := range certMsg.certificate.Extensions {
-		if !hasType(c.config.CertificateRequestExtensions, e.Type) {
+		types = append(types, e.Type)
+	}
+	for _, typ := range types {
+		if !hasType(c.config.CertificateRequestExtensions, typ) {
 			c.sendAlert(alertUnsupportedExtension)
 			return errors.New("tls: client certificate message has an extension that was not requested")
 		}
