@@ -1,8 +1,9 @@
-// Package limit bounds how much happens at once. A Gate lets n callers in, a
-// KeyedGate lets n in for each key (a peer address, a zone), so that one busy
-// key cannot use up what all the others need.
+// Package limit bounds how much happens at once and how often. A Gate lets n
+// callers in, a KeyedGate lets n in for each key (a peer address, a zone), so that
+// one busy key cannot use up what all the others need. Buckets bound a rate for
+// each key.
 //
-// Both fail closed: a gate made for no one, and a nil gate, let nobody in.
+// All fail closed: a gate made for no one, a rate of none, and nil let nobody in.
 // Whoever entered leaves exactly once; leaving without having entered panics,
 // since from then on the bound would no longer hold.
 package limit
