@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"dancemta/internal/dnsname"
 	"dancemta/internal/lab"
 )
 
@@ -221,5 +222,42 @@ func TestCacheIsBounded(t *testing.T) {
 	c.put(key(19), 0, today, today)
 	if c.used != len(c.index) || c.used != 2 {
 		t.Errorf("%d used, %d entries, want 2", c.used, len(c.index))
+	}
+}
+
+// TestCached: what Lookup knows without a query, and nothing else.
+func TestCached(t *testing.T) {
+	b := newBench(t)
+	b.zone("z.test.", lab.ZoneOptions{NegativeTTL: 60}, "x"+tlsa)
+	b.zone("bad.test.", lab.ZoneOptions{Fault: lab.NoKeySignature}, "x"+tlsa)
+	for _, test := range []struct {
+		name string
+		life time.Duration
+		want State
+	}{
+		{"x.z.test", time.Hour, Secure},
+		{"nope.z.test", time.Minute, Secure},
+		{"x.bad.test", time.Second, Bogus},
+	} {
+		name := dnsname.MustParse(test.name)
+		if a, ok := b.r.Cached(name, TypeTLSA); ok {
+			t.Errorf("%s: known before it was looked up: %+v", test.name, a)
+		}
+		looked := b.lookup(test.name, TypeTLSA)
+		b.asked()
+		b.forward(test.life - time.Millisecond)
+		if a, ok := b.r.Cached(name, TypeTLSA); !ok || a.State != test.want || a.Reason != looked.Reason {
+			t.Errorf("%s: %v %+v, want what Lookup said: %+v", test.name, ok, a, looked)
+		}
+		b.forward(time.Millisecond)
+		if a, ok := b.r.Cached(name, TypeTLSA); ok {
+			t.Errorf("%s: known after its time: %+v", test.name, a)
+		}
+		if n := b.asked(); n != 0 {
+			t.Errorf("%s: %d queries", test.name, n)
+		}
+	}
+	if a, ok := b.r.Cached(dnsname.Name{}, TypeTLSA); !ok || a.State != Failed {
+		t.Errorf("no name: %v %+v", ok, a)
 	}
 }

@@ -102,22 +102,12 @@ func (r *Resolver) Close() error {
 // CNAMEs. It takes as long as ctx and Options.Timeout allow; equal lookups
 // share one, which goes on when ctx ends, for the others and the cache.
 func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
-	q := question{name.String() + ".", uint16(t)}
+	if a, ok := r.Cached(name, t); ok {
+		return a
+	}
+	mem, q := r.memory(), question{name.String() + ".", uint16(t)}
 	fail := func(why string) Answer {
 		return failedAnswer(name, q, &fault{reason: why}, nil)
-	}
-	now := r.opts.Now()
-	switch {
-	case name.IsZero():
-		return fail("no name to look up")
-	case q.invalid() != "":
-		return fail(q.invalid())
-	case now.Before(r.earliest):
-		return fail(r.clockFault(now))
-	}
-	mem := r.memory()
-	if a, ok := mem.remembered(q, name, now); ok {
-		return a
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
@@ -131,6 +121,25 @@ func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer
 	case <-ctx.Done():
 		return fail("given up waiting: " + context.Cause(ctx).Error())
 	}
+}
+
+// Cached returns what Lookup would say without asking anybody: what is in the
+// cache, a failure that is still believed included, and what cannot be looked up
+// at all. Otherwise it returns false.
+func (r *Resolver) Cached(name dnsname.Name, t Type) (Answer, bool) {
+	q, now := question{name.String() + ".", uint16(t)}, r.opts.Now()
+	var why string
+	switch {
+	case name.IsZero():
+		why = "no name to look up"
+	case q.invalid() != "":
+		why = q.invalid()
+	case now.Before(r.earliest):
+		why = r.clockFault(now)
+	default:
+		return r.memory().remembered(q, name, now)
+	}
+	return failedAnswer(name, q, &fault{reason: why}, nil), true
 }
 
 func (r *Resolver) clockFault(now time.Time) string {
