@@ -2,13 +2,17 @@ package main
 
 import (
 	"crypto/x509"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"dancemta/config"
+	"dancemta/internal/dnsname"
 	"dancemta/internal/lab"
+	"dancemta/queue/boltstore"
 )
 
 func TestReadRoots(t *testing.T) {
@@ -47,5 +51,46 @@ func TestCheckNamesRoots(t *testing.T) {
 	code, out, _ := run(t, "check", "--config", path)
 	if code != exitBroken || !strings.Contains(out, "problem  open ") || !strings.Contains(out, "absent.pem") || !strings.Contains(out, "hint: see dane.pkix_roots") {
 		t.Errorf("exit %d:\n%s", code, out)
+	}
+}
+
+// A reload exchanges the roots, or keeps the old ones when the new are no good.
+func TestReloadRoots(t *testing.T) {
+	internet, path, pki := verifyWorld(t)
+	ca := lab.NewCA("public", lab.CAOptions{})
+	chain := ca.Issue(lab.LeafOptions{Names: []string{"pump7._device.partner.test"}}).Chain
+	internet.World.Zone("partner.test").Add("pump7._device " + lab.TLSA(0, 0, 1, ca.Certificate))
+	if err := os.WriteFile(filepath.Join(pki, "roots.pem"), ca.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	without, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newParts(path, cfg, newLogger(cfg.Log, io.Discard), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	for _, step := range []struct {
+		roots string
+		known bool
+	}{{"", false}, {"roots.pem", true}, {"absent.pem", true}, {"", false}} {
+		text := string(without)
+		if step.roots != "" {
+			text = fmt.Sprintf("dane.pkix_roots = %q\n", step.roots) + text
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.reload()
+		_, err := p.verifier.Match(t.Context(), dnsname.MustParse("pump7._device.partner.test"), chain, func(dnsname.Name) bool { return true })
+		if (err == nil) != step.known {
+			t.Errorf("after %q: %v", step.roots, err)
+		}
 	}
 }

@@ -20,6 +20,7 @@ func FuzzMatch(f *testing.F) {
 		for matching := range uint8(3) {
 			for _, r := range []tlsa.Record{
 				record(f, 2, selector, matching, root.Certificate), record(f, 3, selector, matching, cred.Leaf()),
+				record(f, 0, selector, matching, root.Certificate), record(f, 1, selector, matching, cred.Leaf()),
 			} {
 				good = append(good, r)
 				f.Add(r.Usage, r.Selector, r.Matching, r.Data)
@@ -29,10 +30,10 @@ func FuzzMatch(f *testing.F) {
 		}
 	}
 	f.Add(uint8(2), uint8(0), uint8(0), bytes.Repeat([]byte{0x30, 0x80}, 100))
-	o := tlsa.Options{Name: name, Now: time.Now()}
+	o := tlsa.Options{Name: name, Now: time.Now(), Roots: pool(root.Certificate)}
 	f.Fuzz(func(t *testing.T, usage, selector, matching uint8, data []byte) {
 		r := tlsa.Record{Usage: usage, Selector: selector, Matching: matching, Data: data}
-		for _, records := range [][]tlsa.Record{{r}, tlsa.Usable([]tlsa.Record{r}, nil)} {
+		for _, records := range [][]tlsa.Record{{r}, tlsa.Usable([]tlsa.Record{r}, o.Roots)} {
 			if _, err := tlsa.Match(records, cred.Chain, o); err == nil && !publishes(good, r, root.Certificate) {
 				t.Fatalf("%s matched", r)
 			}
