@@ -41,6 +41,7 @@ type txn struct {
 	leases  *leases
 	leased  []unit // taken in this transaction: given back when it fails
 	settled []unit // to be freed when it has succeeded
+	counts  tally
 	changed bool
 }
 
@@ -201,6 +202,7 @@ func (s *Store) try(group []*op) (errs []error, err error) {
 	if err != nil {
 		t.leases.release(t.leased)
 	}
+	s.active.Store(int64(len(t.leases.active)))
 	if errors.Is(err, errDamaged) {
 		t.giveUp()
 	}
@@ -219,11 +221,15 @@ func (s *Store) applyAll(t *txn, group []*op) (errs []error, err error) {
 		}
 	}
 	if t.changed {
+		if err := t.writeCounts(); err != nil {
+			return nil, err
+		}
 		s.o.Step("before commit")
 		if err := s.o.commit(t.Tx); err != nil {
 			return nil, err
 		}
 		s.o.Step("after commit")
+		s.counts.Store(&t.counts)
 	} else if err := t.Rollback(); err != nil {
 		return nil, err
 	}
@@ -239,6 +245,7 @@ func (s *Store) begin() (*txn, error) {
 	t := &txn{
 		Tx: tx, leases: &s.leases, message: tx.Bucket(bucketMessage), unit: tx.Bucket(bucketUnit),
 		body: tx.Bucket(bucketBody), destination: tx.Bucket(bucketDestination), due: tx.Bucket(bucketDue),
+		counts: *s.counts.Load(),
 	}
 	for _, b := range []*bolt.Bucket{t.message, t.unit, t.body} {
 		b.FillPercent = 0.9 // keys come in order: leave little room for later ones

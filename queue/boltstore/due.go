@@ -113,7 +113,9 @@ func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 			job.Recipients = append(job.Recipients, rcpt.Address.Address)
 		}
 	}
+	t.counts.add(rec.Attempt, -1)
 	rec.Attempt++
+	t.counts.add(rec.Attempt, 1)
 	job.Attempt = rec.Attempt
 	rec.Next = max(stamp(r.Next(job.Envelope, rec.Attempt)), stamp(r.Now)+1)
 	t.leases.add(u)

@@ -21,7 +21,7 @@ const format = "1"
 // The buckets and their keys. An id has 20 octets; times are nanoseconds since
 // 1970, 8 octets, big-endian, so that keys sort by time.
 var (
-	bucketMeta        = []byte("meta")        // "format" → version
+	bucketMeta        = []byte("meta")        // "format" → version, "counts" → tally
 	bucketMessage     = []byte("message")     // id → messageRecord
 	bucketUnit        = []byte("unit")        // id, destination → unitRecord
 	bucketBody        = []byte("body")        // id, chunk number (4 octets) → octets

@@ -227,5 +227,6 @@ func (in *insertion) write(t *txn) error {
 			return err
 		}
 	}
+	t.counts.add(0, len(in.units))
 	return nil
 }

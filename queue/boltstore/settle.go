@@ -69,6 +69,7 @@ func (t *txn) finish(st queue.Settlement, value []byte) (file bool, err error) {
 		return false, t.reschedule(u, old, rec)
 	}
 	rec.Next = 0
+	t.counts.add(rec.Attempt, -1)
 	if err := t.reschedule(u, old, rec); err != nil {
 		return false, err
 	}

@@ -114,6 +114,9 @@ type Store struct {
 	stopped chan struct{} // closed when the committer has ended
 
 	leases leases // of the committer's goroutine alone
+
+	counts atomic.Pointer[tally] // as committed
+	active atomic.Int64          // leases
 }
 
 var _ queue.Store = (*Store)(nil)
@@ -225,6 +228,7 @@ func (s *Store) prepare() error {
 			return fmt.Errorf("queue file %s: %w", path, err)
 		}
 	}
+	s.loadCounts()
 	// The names queue.db and spool are as dear as what they hold.
 	if err := makeFolder(s.spool.dir, s.o.disk); err != nil {
 		return err

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ func verify(dir string, swept bool) (faults []string) {
 		v.strays(bucketUnit)
 		v.strays(bucketBody)
 		v.indexes()
+		v.counts()
 		return nil
 	})
 	if err != nil {
@@ -172,6 +174,22 @@ func (v *verifier) indexes() {
 	}
 	v.compare(bucketDestination, destination)
 	v.compare(bucketDue, due)
+}
+
+// counts makes the tally anew and compares. A store without one was never written to.
+func (v *verifier) counts() {
+	var want, got tally
+	if err := countUnits(v.tx, &want); err != nil {
+		v.fault("%v", err)
+	}
+	if value := v.tx.Bucket(bucketMeta).Get(keyCounts); value != nil {
+		if err := json.Unmarshal(value, &got); err != nil {
+			v.fault("counts: %v", err)
+		}
+	}
+	if got != want {
+		v.fault("counts: %+v, there are %+v", got, want)
+	}
 }
 
 func (v *verifier) compare(bucket []byte, want map[string]bool) {

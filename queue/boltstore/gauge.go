@@ -1,0 +1,95 @@
+package boltstore
+
+import (
+	"encoding/json"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// keyCounts is the key of the tally in the bucket meta. A store that lacks it is
+// counted once, when it is opened.
+var keyCounts = []byte("counts")
+
+// tally counts the open units. It is written with each change of them, so that
+// nobody ever walks a long queue for two numbers.
+type tally struct {
+	New   int `json:"new"`   // never tried
+	Tried int `json:"tried"` // at least once, or right now
+}
+
+func (t *tally) add(attempt, n int) {
+	if attempt == 0 {
+		t.New += n
+	} else {
+		t.Tried += n
+	}
+}
+
+// writeCounts puts the tally of this transaction beside what it counts.
+func (t *txn) writeCounts() error {
+	value, err := json.Marshal(t.counts)
+	if err != nil {
+		return err
+	}
+	return t.Bucket(bucketMeta).Put(keyCounts, value)
+}
+
+// loadCounts reads the tally, or counts. Damage is not its affair: numbers may be
+// wrong then, but whoever comes upon the damage says so and breaks the store.
+func (s *Store) loadCounts() {
+	var found tally
+	_ = s.view(func(tx *bolt.Tx) error {
+		value := tx.Bucket(bucketMeta).Get(keyCounts)
+		if value == nil || json.Unmarshal(value, &found) != nil {
+			found = tally{}
+			return countUnits(tx, &found)
+		}
+		return nil
+	})
+	s.counts.Store(&found)
+}
+
+func countUnits(tx *bolt.Tx, into *tally) error {
+	return tx.Bucket(bucketUnit).ForEach(func(k, value []byte) error {
+		var rec unitRecord
+		if err := decode("unit", k, value, &rec); err != nil {
+			return err
+		}
+		if rec.Next != 0 {
+			into.add(rec.Attempt, 1)
+		}
+		return nil
+	})
+}
+
+// Gauges is the state of the store at one moment. A message counts once for each
+// destination that is still open: never tried, leased, or waiting for another try.
+type Gauges struct {
+	New, Active, Deferred int
+	Oldest                time.Time // arrival of the oldest message; zero: there is none, or it cannot be read
+	Broken                bool      // no promise is made any more
+}
+
+// Gauges returns them at once, however long the queue is and whatever the disk
+// does.
+func (s *Store) Gauges() Gauges {
+	g := Gauges{Active: int(s.active.Load()), Broken: s.broken.Load() != nil}
+	if t := s.counts.Load(); t != nil { // nil: open for reading only
+		g.New, g.Deferred = t.New, max(0, t.Tried-g.Active)
+	}
+	err := s.view(func(tx *bolt.Tx) error {
+		k, v := tx.Bucket(bucketMessage).Cursor().First() // ids begin with the time
+		if k == nil {
+			return nil
+		}
+		var msg messageRecord
+		err := decode("message", k, v, &msg)
+		g.Oldest = time.Unix(0, msg.Arrived)
+		return err
+	})
+	if err != nil {
+		g.Oldest = time.Time{}
+	}
+	return g
+}
