@@ -291,12 +291,16 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		o.Certificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert.GetCertificate(h) }
 	}
 	for _, l := range p.cfg.Listeners {
-		o.Listeners = append(o.Listeners, smtpd.Listener{
-			Name: l.Name, Kind: kinds[l.Kind], ClientCertificates: certificates[l.ClientCertificates], ImplicitLogin: l.ImplicitLogin,
-			Names: clientNames(l, p.cfg.DANE), Abort: l.DANEFailure == config.Abort,
-		})
+		o.Listeners = append(o.Listeners, smtpListener(l, p.cfg.DANE))
 	}
 	return o
+}
+
+func smtpListener(l config.Listener, c config.DANE) smtpd.Listener {
+	return smtpd.Listener{
+		Name: l.Name, Kind: kinds[l.Kind], ClientCertificates: certificates[l.ClientCertificates], ImplicitLogin: l.ImplicitLogin,
+		Names: clientNames(l, c), Abort: l.DANEFailure == config.Abort,
+	}
 }
 
 // clientNames are the sources of a listener; by default all that this build knows.
