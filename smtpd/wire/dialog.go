@@ -144,8 +144,7 @@ func (c *Conn) say(text string) {
 	if c.end != nil {
 		return
 	}
-	c.out = append(c.out, text...)
-	c.out = append(c.out, "\r\n"...)
+	c.put(text)
 	switch {
 	case text[:3] == "421":
 		c.hangUp()
@@ -154,6 +153,12 @@ func (c *Conn) say(text string) {
 	case len(c.out) > maxOut:
 		c.flush()
 	}
+}
+
+// put collects a reply for the peer.
+func (c *Conn) put(text string) {
+	c.link.srv.replied(text)
+	c.out = append(append(c.out, text...), "\r\n"...)
 }
 
 // maxOut is how much is collected before it is sent although input is waiting.
@@ -178,7 +183,7 @@ func (c *Conn) fail(k Kind, err error, text string) {
 	case text == "":
 		c.end = net.ErrClosed
 	default:
-		c.out = append(append(c.out, text...), "\r\n"...)
+		c.put(text)
 		c.hangUp()
 	}
 }

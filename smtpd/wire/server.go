@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -169,8 +170,10 @@ const refuseWrite = time.Second
 func (s *Server) refuse(raw net.Conn) {
 	s.report(Event{Kind: TooManyConnections, Peer: raw.RemoteAddr()})
 	if !s.cfg.Implicit {
+		const text = "421 4.3.2 Too many connections, try again later"
+		s.replied(text)
 		_ = raw.SetWriteDeadline(time.Now().Add(refuseWrite))
-		_, _ = raw.Write([]byte("421 4.3.2 Too many connections, try again later\r\n"))
+		_, _ = raw.Write([]byte(text + "\r\n"))
 	}
 	raw.Close()
 }
@@ -196,5 +199,16 @@ func (s *Server) isDraining() bool {
 func (s *Server) report(e Event) {
 	if s.cfg.OnEvent != nil {
 		s.cfg.OnEvent(e)
+	}
+}
+
+// replied tells of a reply, which begins with its code (RFC 5321 4.2).
+func (s *Server) replied(text string) {
+	if s.cfg.OnReply == nil {
+		return
+	}
+	code, err := strconv.Atoi(text[:3])
+	if err == nil {
+		s.cfg.OnReply(code)
 	}
 }

@@ -61,6 +61,8 @@ type Config struct {
 	// OnEvent hears of what an operator may want to see; it is called from many
 	// goroutines at once. nil: nobody does.
 	OnEvent func(Event)
+	// OnReply hears the code of each reply, in the same way.
+	OnReply func(code int)
 	Limits  Limits
 }
 
