@@ -42,6 +42,7 @@ func (s *session) Auth(mech string) (server sasl.Server, err error) {
 // authDone keeps the result of AUTH, or words its refusal: one text for all
 // reasons, among them those that only a proved user can meet.
 func (s *session) authDone(rules *policy.Rules, login saslext.Login, err error) error {
+	s.countLogin(byAuth, err)
 	if err != nil {
 		e := authAnswer(err).reply(s.log.ID, "")
 		s.logRefused(err, codes(e))

@@ -71,15 +71,18 @@ func (s *session) verifyClient(rules *policy.Rules) (c daneclient.Client, err er
 	return s.opts.Verifier.Client(ctx, s.cred, func(owner dnsname.Name) bool { return rules.AllowsClient(listener, owner) })
 }
 
-// logCheck writes the verdict down; one that the session's end cut off is none.
+// logCheck writes the verdict down and counts it; one that the session's end cut
+// off is none.
 func (s *session) logCheck(c *clientCheck) {
 	if c.err == nil {
+		s.countClient(nil)
 		maillog.Client(s.opts.Logger, s.log, c.client.Name.String(), string(c.client.Source), c.client.Record.Short())
 		return
 	}
 	if s.ctx.Err() != nil {
 		return
 	}
+	s.countClient(c.err)
 	maillog.ClientRefused(s.opts.Logger, s.log,
 		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, s.shownByClient(c.err))
 }
@@ -109,7 +112,9 @@ func (s *session) awaitClient() (daneclient.Client, error) {
 		s.startCheck()
 	}
 	if s.check == nil {
-		return daneclient.Client{}, s.noCredential()
+		err := s.noCredential()
+		s.countClient(err)
+		return daneclient.Client{}, err
 	}
 	<-s.check.done // at most decisionTime; Logout waits for it, too
 	return s.check.client, s.check.err
@@ -145,6 +150,7 @@ func (s *session) provenClient() (dnsname.Name, bool) {
 func (s *session) relayIdentity() (policy.Subject, string, error) {
 	if s.ImplicitLogin && s.takesUsers() && s.certified {
 		login, err := s.authenticator(s.opts.Rules()).Login(s.ctx, s.cred, "")
+		s.countLogin(byImplicit, err)
 		if err == nil {
 			s.logLogin(login, byImplicit)
 			return policy.Subject{User: login.Identity}, login.Identity.ASCIIDomain(), nil
@@ -185,6 +191,7 @@ func (s *session) userAtMail() (*userLogin, error) {
 	}
 	rules := s.opts.Rules()
 	login, err := s.authenticator(rules).Login(s.ctx, s.cred, u.authzid)
+	s.countLogin(u.how, err)
 	switch {
 	case err == nil:
 		s.user = &userLogin{Login: login, authzid: u.authzid, how: u.how, rules: rules}

@@ -227,8 +227,10 @@ func (s *session) Data(body io.Reader) (err error) {
 		}
 		return s.refuse(r)
 	}
+	size := int64(len(header)) + in.size
+	s.opts.Counters.Accepted(s.Kind, size)
 	maillog.Queued(s.opts.Logger, s.log, maillog.Message{QueueID: string(env.ID), Identity: tx.identity, Rule: tx.rule,
-		Sender: env.Sender.String(), Rcpts: len(env.Recipients), Size: int64(len(header)) + in.size})
+		Sender: env.Sender.String(), Rcpts: len(env.Recipients), Size: size})
 	return queued.reply(s.log.ID, string(env.ID))
 }
 

@@ -97,6 +97,7 @@ type Options struct {
 	MaxRecipients   int   // RCPT commands taken per message; 0: 100
 	Connections     *limit.Gate
 	Limits          wire.Limits
+	Counters        Counters         // nil: nothing is counted
 	Logger          *slog.Logger     // nil: silent
 	Now             func() time.Time // nil: time.Now
 }
@@ -127,6 +128,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Counters == nil {
+		o.Counters = noCounters{}
 	}
 	s := &Server{opts: o, fronts: map[string]*front{}}
 	for _, l := range o.Listeners {
@@ -190,6 +194,7 @@ func (f *front) newWire() (*wire.Server, error) {
 		SMTP:        f.smtpServer,
 		Connections: f.opts.Connections,
 		OnEvent:     f.event,
+		OnReply:     f.opts.Counters.Reply,
 		Limits:      limits,
 	})
 }
@@ -227,8 +232,9 @@ func (f *front) smtpServer(c *wire.Conn) *smtp.Server {
 	return s
 }
 
-// event logs what happened below the sessions.
+// event logs and counts what happened below the sessions.
 func (f *front) event(e wire.Event) {
+	f.opts.Counters.Wire(e.Kind)
 	s := maillog.Session{ID: e.Session, Listener: f.Name}
 	if e.Peer != nil {
 		s.Peer = e.Peer.String()

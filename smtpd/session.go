@@ -61,6 +61,7 @@ func newSession(f *front, p peer, helo func() string) *session {
 	if s.state, s.secure = p.TLS(); s.secure {
 		s.cred, s.certified = f.Names.Credential(s.state, s.remote)
 	}
+	f.opts.Counters.Session(f.Kind, TLSVersion(s.state.Version)) // the zero state is that of no TLS
 	if s.Kind == Relay {
 		s.startCheck() // early, so that its end is seldom waited for
 	}
