@@ -55,6 +55,9 @@ func (r Result) status() string {
 
 func (q *Queue) logOutcomes(job Job, st Settlement) {
 	for _, o := range st.Outcomes {
+		if q.o.OnOutcome != nil {
+			q.o.OnOutcome(o.Result)
+		}
 		d := maillog.Delivery{
 			QueueID: string(job.ID), Session: job.Envelope.Session, Identity: job.Envelope.Identity,
 			Rcpt: o.Recipient.String(), Remote: o.RemoteMTA, Status: o.Status, Reply: o.Reply,

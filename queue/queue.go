@@ -54,6 +54,7 @@ type Options struct {
 	PerDestination  int             // deliveries at once to one domain; default 5
 	Grace           time.Duration   // how long Run lets deliveries end when ctx ends; default 20 s
 	MaxMessageBytes int64           // longer bodies are refused as TooBig; 0: no bound here
+	OnOutcome       func(Result)    // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
 }
 
 // Queue accepts messages and has them delivered. All methods may be called at

@@ -16,6 +16,40 @@ import (
 	"dancemta/queue"
 )
 
+// TestOutcomesAreCounted: one for each recipient and attempt, as they are settled.
+func TestOutcomesAreCounted(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[queue.Result]int{}
+	count := func(o *queue.Options) {
+		o.OnOutcome = func(r queue.Result) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[r]++
+		}
+	}
+	inWorld(t, count, func(w *world) {
+		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
+			switch {
+			case job.Destination != "remote.test": // the bounce
+				return all(job, queue.Delivered, "250 ok")
+			case job.Attempt == 1:
+				return all(job, queue.Deferred, "451 later")[:1] // and none for the other
+			}
+			out := all(job, queue.Delivered, "250 ok")
+			out[0].Result = queue.Failed
+			return out
+		}
+		w.run()
+		w.accept("morty@remote.test", "summer@remote.test")
+		w.pass(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		w.equal("deferred", seen[queue.Deferred], 2)
+		w.equal("failed", seen[queue.Failed], 1)
+		w.equal("delivered", seen[queue.Delivered], 2)
+	})
+}
+
 // TestRetryCurve follows one message that is always put off, to its bounce.
 func TestRetryCurve(t *testing.T) {
 	t.Run("deferred", func(t *testing.T) { testRetryCurve(t, queue.Deferred) })
