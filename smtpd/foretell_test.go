@@ -4,8 +4,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"dancemta/daneclient"
+	"dancemta/internal/lab"
 	"dancemta/saslext"
 )
 
@@ -70,19 +72,33 @@ func TestForetold(t *testing.T) {
 }
 
 // The log line of a refused login shows what came and what to do, but advises no
-// record to whom no rule lets in.
+// record to whom no rule lets in: for him no path is built either.
 func TestRefusedLoginIsInTheLog(t *testing.T) {
 	w := newWorld(t)
 	refused(w.verifier, daneclient.NoMatch)
-	w.talk("sub", userPeer("rick")).auth("")
-	log := w.log.String()
+	from, to := start.Add(-time.Hour), start.Add(time.Hour)
+	ca := lab.NewCA("users", lab.CAOptions{NotBefore: from, NotAfter: to})
+	login := func(uid, domain string) string {
+		cred := ca.Issue(lab.LeafOptions{Names: []string{domain}, UIDs: []string{uid}, NotBefore: from, NotAfter: to})
+		before := len(w.log.String())
+		w.talk("sub", certPeer(cred.Chain...)).auth("")
+		return w.log.String()[before:]
+	}
+	log := login("rick", "partner.test")
 	for _, want := range []string{
 		`msg="login refused" session=SESSION001 listener=sub peer=192.0.2.7:4444 reason=no-match`, " leaf_sha256=", " spki_sha256=",
+		`would_match="_user.partner.test. 3600 IN ` + lab.TLSA(2, 0, 1, ca.Certificate) + `"`,
 		`explain="dancemta explain user rick@partner.test --listener sub"`,
 	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %s in the log:\n%s", want, log)
 		}
+	}
+	if log := login("rick", "stranger.test"); !strings.Contains(log, "reason=not-allowed") || strings.Contains(log, "would_match") {
+		t.Errorf("a stranger:\n%s", log)
+	}
+	if log := login("rick|reboot", "partner.test"); !strings.Contains(log, "reason=no-match") || strings.Contains(log, "explain") {
+		t.Errorf("a uid that a shell would obey:\n%s", log)
 	}
 }
 
