@@ -19,6 +19,9 @@ type Options struct {
 	Logger     *slog.Logger     // nil: silent; one debug line for each lookup that asked an upstream
 	CacheSize  int              // answers kept, and as many zones; large ones count by the KiB; default 10,000
 	MaxLookups int              // at once; default 256
+	// OnLookup hears of each answer, and whether it was known without asking; it is
+	// called from many goroutines at once. nil: nobody does.
+	OnLookup func(s State, cached bool)
 }
 
 func (o Options) withDefaults() Options {
@@ -39,6 +42,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxLookups <= 0 {
 		o.MaxLookups = defaultLookups
+	}
+	if o.OnLookup == nil {
+		o.OnLookup = func(State, bool) {}
 	}
 	return o
 }
@@ -102,9 +108,16 @@ func (r *Resolver) Close() error {
 // CNAMEs. It takes as long as ctx and Options.Timeout allow; equal lookups
 // share one, which goes on when ctx ends, for the others and the cache.
 func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
-	if a, ok := r.Cached(name, t); ok {
-		return a
+	a, ok := r.Cached(name, t)
+	if !ok {
+		a = r.find(ctx, name, t)
+		r.opts.OnLookup(a.State, false)
 	}
+	return a
+}
+
+// find is Lookup for what is not known yet.
+func (r *Resolver) find(ctx context.Context, name dnsname.Name, t Type) Answer {
 	mem, q := r.memory(), question{name.String() + ".", uint16(t)}
 	fail := func(why string) Answer {
 		return failedAnswer(name, q, &fault{reason: why}, nil)
@@ -126,7 +139,14 @@ func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer
 // Cached returns what Lookup would say without asking anybody: what is in the
 // cache, a failure that is still believed included, and what cannot be looked up
 // at all. Otherwise it returns false.
-func (r *Resolver) Cached(name dnsname.Name, t Type) (Answer, bool) {
+func (r *Resolver) Cached(name dnsname.Name, t Type) (a Answer, ok bool) {
+	if a, ok = r.known(name, t); ok {
+		r.opts.OnLookup(a.State, true)
+	}
+	return a, ok
+}
+
+func (r *Resolver) known(name dnsname.Name, t Type) (Answer, bool) {
 	q, now := question{name.String() + ".", uint16(t)}, r.opts.Now()
 	var why string
 	switch {
