@@ -19,8 +19,8 @@ const (
 	exitNotFound    = 5 // the message asked for is not in the queue
 	exitBroken      = 6 // check found a problem, the demo a promise that does not hold, tlsa or usercert what proves nobody
 	exitWait        = 7 // not yet: time has to pass, or others have to act
-	exitRefused     = 8 // explain, verify: this certificate or name is refused
-	exitTemporary   = 9 // explain, verify: it cannot be judged now
+	exitRefused     = 8 // explain, verify: this certificate or name is refused; send: the message is
+	exitTemporary   = 9 // explain, verify: it cannot be judged now; send: it was not sent, and may be later
 )
 
 // exitError is an error with an exit code and advice.

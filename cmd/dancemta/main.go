@@ -20,7 +20,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(execute(ctx, arguments(os.Args), os.Stdout, os.Stderr))
 }
 
 // execute runs one command and returns the exit code (exit.go).
@@ -52,7 +52,7 @@ delivers it onward. "dancemta demo" shows all of it on this machine alone.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(err, fmt.Sprintf("%q lists the flags", c.CommandPath()+" --help"))
 	})
-	root.AddCommand(newServe(), newCheck(), newQueue(), newDemo(), newTLSA(), newUserCert(), newKey(), newVerify(), newExplain(), newVersion(), newMan())
+	root.AddCommand(newServe(), newCheck(), newQueue(), newDemo(), newTLSA(), newUserCert(), newKey(), newVerify(), newExplain(), newSend(), newVersion(), newMan())
 	return root
 }
 

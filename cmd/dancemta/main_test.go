@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		os.Exit(executeChild(ctx, os.Args[1:]))
+		os.Exit(executeChild(ctx, arguments(os.Args)))
 	}
 	os.Setenv(childEnv, "1") // for every process that the tests start
 	os.Exit(m.Run())
@@ -150,7 +150,7 @@ func TestVersionCompletionMan(t *testing.T) {
 // What help names must exist, and what is not built must not be named.
 func TestHelp(t *testing.T) {
 	_, out, _ := run(t, "help")
-	for _, word := range []string{"serve", "check", "queue", "demo", "tlsa", "usercert", "key", "verify", "explain", "version", "man", "completion"} {
+	for _, word := range []string{"serve", "check", "queue", "demo", "tlsa", "usercert", "key", "verify", "explain", "send", "version", "man", "completion"} {
 		if !strings.Contains(out, "  "+word+" ") {
 			t.Errorf("help does not name %s", word)
 		}
