@@ -8,6 +8,7 @@ import (
 
 	"dancemta/daneclient/tlsa"
 	"dancemta/internal/dnsname"
+	"dancemta/internal/limit"
 )
 
 // key names a verdict. The whole chain is in it: a stranger who claims the
@@ -79,6 +80,18 @@ func (c cache) get(k key, now time.Time) (verdict, bool) {
 		v, ok = c.refused.get(k)
 	}
 	return v, ok && now.Before(v.until)
+}
+
+// classOf knows the chains that were proved under this very name, also when their
+// verdict is over: they ask again for what they had. A stranger who shows a chain of
+// his own is none of them, whatever name it claims.
+func (c cache) classOf(k key) limit.Class {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.proved.get(k); ok {
+		return limit.Known
+	}
+	return limit.Stranger
 }
 
 // put keeps a verdict; one that is over already, or temporary, is not kept.

@@ -31,7 +31,7 @@ const (
 	WildcardForbidden        // records made from a wildcard where none may be
 	BogusDNS                 // signatures or proofs are wrong; temporary
 	FailedDNS                // no answer that could be judged; temporary
-	Overloaded               // too many lookups at once; temporary
+	Overloaded               // too many lookups, at once or of late; temporary
 )
 
 var reasonWords = [...]string{

@@ -13,6 +13,7 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/daneclient/tlsa"
 	"dancemta/internal/dnsname"
+	"dancemta/internal/limit"
 )
 
 // refusedLife bounds how long a refusal is remembered. The records are cached
@@ -29,8 +30,8 @@ type claim struct {
 }
 
 // judge proves a claim or returns an *Error. The plan: the cache; then, once
-// for all who ask the same, the gates, the lookup, and the match. Who wants to
-// see the evidence is judged alone and anew.
+// for all who ask the same, the rates, the gates, the lookup, and the match. Who
+// wants to see the evidence is judged alone and anew.
 func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict, error) {
 	mem, k, evidence := v.mem.Load(), keyOf(c, cred.Chain), evidenceOf(ctx)
 	if got, ok := mem.cache.get(k, v.opts.Now()); ok && evidence == nil {
@@ -40,13 +41,13 @@ func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict
 	ctx, cancel := context.WithTimeout(ctx, v.opts.Timeout)
 	defer cancel()
 	if evidence != nil {
-		return v.find(ctx, c, cred, mem.roots).result()
+		return v.find(ctx, c, cred, mem.roots, limit.Stranger).result()
 	}
 	got, err := mem.flights.do(ctx, k, func() (verdict, bool) {
 		if got, ok := mem.cache.get(k, v.opts.Now()); ok { // of the flight before
 			return got, true
 		}
-		got := v.find(ctx, c, cred, mem.roots)
+		got := v.find(ctx, c, cred, mem.roots, mem.cache.classOf(k))
 		// What became of a caller who went away, or of his share of the
 		// lookups, says nothing to the others.
 		own := got.refusal != nil && (got.refusal.Reason == Overloaded ||
@@ -61,14 +62,14 @@ func (v *Verifier) judge(ctx context.Context, c claim, cred Credential) (verdict
 }
 
 // find looks the records up and compares.
-func (v *Verifier) find(ctx context.Context, c claim, cred Credential, roots *x509.CertPool) verdict {
-	leave, full := v.gates.enter(ctx, cred.Peer, c.owner)
-	if leave == nil {
+func (v *Verifier) find(ctx context.Context, c claim, cred Credential, roots *x509.CertPool, class limit.Class) verdict {
+	start := v.opts.Now()
+	answer, full := v.ask(ctx, lookup{c.owner, cred.Peer, class})
+	if full != "" {
+		v.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "dane overload",
+			slog.String("owner", c.owner.String()), slog.String("peer", cred.Peer.String()), slog.String("why", full))
 		return verdict{refusal: &Error{Reason: Overloaded, Name: c.owner, Detail: full}}
 	}
-	defer leave()
-	start := v.opts.Now()
-	answer := v.opts.Resolver.Lookup(ctx, c.owner, dnssec.TypeTLSA)
 	now := v.opts.Now()
 	got := weigh(answer, c, cred, now, roots)
 	evidenceOf(ctx).note(c, answer, cred, optionsFor(answer, c, now, roots))
@@ -77,6 +78,39 @@ func (v *Verifier) find(ctx context.Context, c claim, cred Credential, roots *x5
 	}
 	v.log(ctx, c, answer, got, now.Sub(start))
 	return got
+}
+
+// ask gets the answer, or says which bound was reached. Who is over a rate is
+// refused before he waits at the gates, so that floods hold no places there; but
+// only a lookup that is made is paid for, since what somebody before asked may be
+// known by then.
+func (v *Verifier) ask(ctx context.Context, l lookup) (answer dnssec.Answer, full string) {
+	if answer, ok := v.cached(l.owner); ok {
+		return answer, ""
+	}
+	if over := v.rates.over(l); over != "" {
+		return dnssec.Answer{}, over
+	}
+	leave, full := v.gates.enter(ctx, l.peer, l.owner)
+	if leave == nil {
+		return dnssec.Answer{}, "too many at once: " + full
+	}
+	defer leave()
+	if answer, ok := v.cached(l.owner); ok {
+		return answer, ""
+	}
+	if over := v.rates.pay(l); over != "" {
+		return dnssec.Answer{}, over
+	}
+	return v.opts.Resolver.Lookup(ctx, l.owner, dnssec.TypeTLSA), ""
+}
+
+// cached returns the answer that the resolver has at hand.
+func (v *Verifier) cached(owner dnsname.Name) (dnssec.Answer, bool) {
+	if v.known == nil {
+		return dnssec.Answer{}, false
+	}
+	return v.known.Cached(owner, dnssec.TypeTLSA)
 }
 
 // weigh turns an answer into a verdict (client-auth 5, RFC 7671 5). It is pure.

@@ -11,6 +11,11 @@
 // Start with FromState, which takes the finished handshake, then
 // Verifier.Client. Verifier.Anchored serves users, whose identities package
 // saslext makes: it proves that a certificate chains to the CA of a domain.
+// Verifier.Match is for names that come above TLS. DialTLS is the other
+// direction: a server is proved by its records, and shown our own identity.
+//
+// Nothing here is about mail but the label _smtp-client, which only dNSNames
+// without underscores get: the examples are servers of HTTP and of telephones.
 package daneclient
 
 import (
@@ -50,9 +55,15 @@ type Anchor struct {
 	Until  time.Time // judge it again after this
 }
 
-// Lookuper is the validating resolver.
+// Lookuper is the validating resolver. When it also has the method Cached, for
+// what Lookup would say without asking anybody, such answers cost nothing and wait
+// for nobody; without it every lookup counts.
 type Lookuper interface {
 	Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
+}
+
+type cacher interface {
+	Cached(name dnsname.Name, t dnssec.Type) (dnssec.Answer, bool)
 }
 
 // The limits when Options leave them zero, and why.
@@ -79,6 +90,12 @@ type Options struct {
 	PerZone    int              // at once for one zone, taken as what is registered below a public suffix
 	CacheSize  int              // verdicts kept of each kind: proved, refused
 	Roots      *x509.CertPool   // for usages 0 and 1 (PKIX-TA, PKIX-EE), which are unusable without
+
+	// How often the resolver may be asked. A quarter of each rate is kept for those
+	// whose certificate was proved before: strangers cannot use up what they need.
+	Rate        Rate // in all
+	RatePerPeer Rate
+	RatePerZone Rate
 }
 
 func (o Options) withDefaults() Options {
@@ -95,7 +112,18 @@ func (o Options) withDefaults() Options {
 	o.PerPeer = orDefault(o.PerPeer, DefaultPerPeer)
 	o.PerZone = orDefault(o.PerZone, DefaultPerZone)
 	o.CacheSize = orDefault(o.CacheSize, DefaultCacheSize)
+	o.Rate = rateOr(o.Rate, DefaultRate)
+	o.RatePerPeer = rateOr(o.RatePerPeer, DefaultRatePerPeer)
+	o.RatePerZone = rateOr(o.RatePerZone, DefaultRatePerZone)
 	return o
+}
+
+// rateOr takes the zero Rate for the default; any other that is none stays none.
+func rateOr(r Rate, perMinute int) Rate {
+	if r == (Rate{}) {
+		return Rate{N: perMinute, Per: time.Minute}
+	}
+	return r
 }
 
 func orDefault(n, def int) int {
@@ -109,6 +137,8 @@ func orDefault(n, def int) int {
 type Verifier struct {
 	opts  Options
 	gates gates
+	rates *rates
+	known cacher // nil: the resolver does not say what it knows
 	mem   atomic.Pointer[memory]
 }
 
@@ -126,7 +156,8 @@ func New(o Options) (*Verifier, error) {
 		return nil, ErrNoResolver
 	}
 	o = o.withDefaults()
-	v := &Verifier{opts: o, gates: newGates(o)}
+	v := &Verifier{opts: o, gates: newGates(o), rates: newRates(o)}
+	v.known, _ = o.Resolver.(cacher)
 	v.SetRoots(o.Roots)
 	return v, nil
 }
