@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -23,15 +24,15 @@ type Query struct {
 	Name      string // lower case, no final dot; "." for the root
 	Type      uint16
 	TypeName  string // "TLSA"
-	Transport string // "udp" or "tcp"
+	Transport string // "udp", "tcp" or "tls"
 	DO, CD    bool
 }
 
-// DNSServer answers for a World on one port of UDP and TCP.
+// DNSServer answers for a World on one port of UDP and TCP, or of TLS.
 type DNSServer struct {
-	addr     string
-	udp, tcp *dns.Server
-	serving  sync.WaitGroup
+	addr    string
+	servers []*dns.Server
+	serving sync.WaitGroup
 
 	mu      sync.Mutex
 	world   *World
@@ -47,17 +48,35 @@ func (w *World) Start(addr string) (*DNSServer, error) {
 		return nil, err
 	}
 	s := &DNSServer{world: w, addr: pc.LocalAddr().String()}
-	started := make(chan struct{}, 2)
-	s.udp = &dns.Server{PacketConn: pc, Handler: s.handler("udp"), NotifyStartedFunc: func() { started <- struct{}{} }}
-	s.tcp = &dns.Server{Listener: l, Handler: s.handler("tcp"), NotifyStartedFunc: func() { started <- struct{}{} }}
-	for _, server := range []*dns.Server{s.udp, s.tcp} {
+	s.serve(&dns.Server{PacketConn: pc, Handler: s.handler("udp")}, &dns.Server{Listener: l, Handler: s.handler("tcp")})
+	return s, nil
+}
+
+// StartTLS serves the world over TLS alone (RFC 7858) on an address such as
+// "127.0.0.1:0", until Close.
+func (w *World) StartTLS(addr string, c *tls.Config) (*DNSServer, error) {
+	l, err := tls.Listen("tcp", addr, c)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	s := &DNSServer{world: w, addr: l.Addr().String()}
+	s.serve(&dns.Server{Listener: l, Handler: s.handler("tls")})
+	return s, nil
+}
+
+// serve returns when the servers have started.
+func (s *DNSServer) serve(servers ...*dns.Server) {
+	s.servers = servers
+	started := make(chan struct{}, len(servers))
+	for _, server := range servers {
+		server.NotifyStartedFunc = func() { started <- struct{}{} }
 		s.serving.Go(func() {
 			server.ActivateAndServe() // ends by Close; before that only if the socket broke, and then clients time out
 		})
 	}
-	<-started
-	<-started
-	return s, nil
+	for range servers {
+		<-started
+	}
 }
 
 func listenBoth(addr string) (net.PacketConn, net.Listener, error) {
@@ -84,7 +103,10 @@ func (s *DNSServer) Addr() string { return s.addr }
 func (s *DNSServer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	err := errors.Join(s.udp.ShutdownContext(ctx), s.tcp.ShutdownContext(ctx))
+	var err error
+	for _, server := range s.servers {
+		err = errors.Join(err, server.ShutdownContext(ctx))
+	}
 	s.serving.Wait()
 	return err
 }
