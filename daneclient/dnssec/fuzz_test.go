@@ -1,10 +1,15 @@
 package dnssec
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -178,6 +183,67 @@ func FuzzAnchors(f *testing.F) {
 		again, err := ParseAnchors(strings.Join(lines, "\n"))
 		if err != nil || len(again) != len(anchors) {
 			t.Fatalf("%q: %v", lines, err)
+		}
+	})
+}
+
+// FuzzStream gives any octets to the reader of a connection on which three
+// questions wait: each gets at most one message, which has its id, and the
+// reader comes to its end.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte{0, 12, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{0, 0, 0, 1, 7, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := newPipe(octets{bytes.NewReader(b)})
+		waits := map[uint16]chan []byte{}
+		for id := range uint16(3) {
+			waits[id] = make(chan []byte, 1)
+			p.waiting[id] = waits[id]
+		}
+		p.waiting[3] = nil
+		p.givenUp++
+		p.read()
+		if p.usable() || p.cause() == nil {
+			t.Fatal("the reader has ended and the connection is kept")
+		}
+		for id, reply := range waits {
+			_, waiting := p.waiting[id]
+			if waiting == (len(reply) == 1) {
+				t.Fatalf("%d waits: %v, with %d replies", id, waiting, len(reply))
+			}
+			if !waiting && binary.BigEndian.Uint16(<-reply) != id {
+				t.Fatalf("%d has the reply of another", id)
+			}
+		}
+	})
+}
+
+// octets is a connection on which something comes and nothing goes.
+type octets struct{ *bytes.Reader }
+
+func (octets) Write([]byte) (int, error)        { return 0, io.ErrClosedPipe }
+func (octets) Close() error                     { return nil }
+func (octets) LocalAddr() net.Addr              { return nil }
+func (octets) RemoteAddr() net.Addr             { return nil }
+func (octets) SetDeadline(time.Time) error      { return nil }
+func (octets) SetReadDeadline(time.Time) error  { return nil }
+func (octets) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzUpstream: no text makes a server over TLS that is not known by name or key.
+func FuzzUpstream(f *testing.F) {
+	f.Add("127.0.0.1:53")
+	f.Add("tls://[::1]:853#dns.test")
+	f.Add("tls://127.0.0.1:853#sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := parseTarget(text)
+		if err != nil {
+			return
+		}
+		if u.tls != strings.HasPrefix(text, tlsScheme) || u.tls != (u.name != "" || u.pin != nil) || u.name != "" && u.pin != nil || !u.addr.IsValid() {
+			t.Fatalf("%q: %+v", text, u)
+		}
+		if c := u.config(Options{}); c.InsecureSkipVerify != (c.VerifyConnection != nil) || u.tls && c.ServerName == "" && c.VerifyConnection == nil {
+			t.Fatalf("%q: nobody is asked to prove anything", text)
 		}
 	})
 }

@@ -2,6 +2,8 @@ package dnssec
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"sync"
@@ -12,7 +14,7 @@ import (
 
 // Options of New. Zero numbers mean the documented defaults.
 type Options struct {
-	Upstreams  []string         // "IP:port" of recursive resolvers, tried in order; required
+	Upstreams  []string         // recursive resolvers, tried in order, see below; required
 	Anchors    []Anchor         // nil: BuiltinAnchors
 	Now        func() time.Time // nil: time.Now
 	Timeout    time.Duration    // of one Lookup; default 5 s
@@ -22,6 +24,14 @@ type Options struct {
 	// OnLookup hears of each answer, and whether it was known without asking; it is
 	// called from many goroutines at once. nil: nobody does.
 	OnLookup func(s State, cached bool)
+
+	// Upstreams are "IP:port" (UDP, and TCP for what does not fit), or over TLS
+	// (RFC 7858) "tls://IP:port#name", whose certificate must be good for the name,
+	// or "tls://IP:port#sha256/BASE64", whose key must have this SHA-256 digest.
+
+	TLSRoots *x509.CertPool // for names; nil: those of the system
+	// ClientCertificate is shown to upstreams over TLS that ask for one; nil: none is.
+	ClientCertificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 func (o Options) withDefaults() Options {
@@ -65,10 +75,10 @@ type Resolver struct {
 }
 
 // New returns a resolver; it asks nothing yet. It fails without upstreams or
-// with one that is not IP:port.
+// with one that is of no form of Options.Upstreams.
 func New(o Options) (*Resolver, error) {
 	o = o.withDefaults()
-	up, err := newUpstreams(o.Upstreams, o.Timeout, o.Now)
+	up, err := newUpstreams(o)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +111,7 @@ func (r *Resolver) Close() error {
 	r.mu.Unlock()
 	r.cancel()
 	r.jobs.Wait()
+	r.up.close()
 	return nil
 }
 

@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +20,7 @@ const (
 	bufferUDP = 1232
 	// maxUDP is what we read of a datagram: servers may ignore our buffer.
 	maxUDP = 4096
-	// tries of one question: one retry, at the next upstream. RFC 9520 3.1
+	// tries of one question: one retry at a lone upstream. RFC 9520 3.1
 	tries = 2
 	// partOfTimeout that one try may take: both end before the lookup does,
 	// whose fault is then known.
@@ -30,6 +28,8 @@ const (
 	// maxForeign datagrams that are not our reply: somebody guesses ids at our
 	// port, so go on by TCP, where that does not work.
 	maxForeign = 8
+	// maxUpstreams: each may take a part of a lookup's time.
+	maxUpstreams = 8
 	// benchTime of an upstream that did not answer: it comes last so long.
 	benchTime = 30 * time.Second
 )
@@ -40,48 +40,55 @@ type upstreams struct {
 	timeout time.Duration // of one try
 
 	mu      sync.Mutex
-	servers []server
+	servers []*server
 }
 
-type server struct {
-	addr    string
-	benched time.Time // comes last until then
-}
-
-func newUpstreams(addrs []string, timeout time.Duration, now func() time.Time) (*upstreams, error) {
-	if len(addrs) == 0 {
+func newUpstreams(o Options) (*upstreams, error) {
+	if len(o.Upstreams) == 0 {
 		return nil, errors.New("dnssec: no upstream resolver")
 	}
-	u := &upstreams{now: now, timeout: time.Duration(float64(timeout) * partOfTimeout)}
-	for _, a := range addrs {
-		if ap, err := netip.ParseAddrPort(a); err != nil || ap.Port() == 0 {
-			return nil, fmt.Errorf("dnssec: upstream %q: want IP:port, such as 127.0.0.1:53", a)
+	if len(o.Upstreams) > maxUpstreams {
+		return nil, fmt.Errorf("dnssec: more than %d upstream resolvers", maxUpstreams)
+	}
+	u := &upstreams{now: o.Now, timeout: time.Duration(float64(o.Timeout) * partOfTimeout)}
+	for _, text := range o.Upstreams {
+		s, err := newServer(text, o)
+		if err != nil {
+			return nil, fmt.Errorf("dnssec: %w", err)
 		}
-		u.servers = append(u.servers, server{addr: a})
+		u.servers = append(u.servers, s)
 	}
 	return u, nil
 }
 
-// exchange asks until somebody gives an answer of use. The faults: silence when
-// none came, else what the last upstream said.
+// close ends the connections and waits for their readers.
+func (u *upstreams) close() {
+	for _, s := range u.servers {
+		s.stream.close()
+	}
+}
+
+// exchange asks until somebody gives an answer of use: each upstream once, one
+// alone twice when it was silent. The faults: silence when no answer came, else
+// what the last upstream said.
 func (u *upstreams) exchange(ctx context.Context, q question) (*reply, error) {
 	var last error
 	order := u.order()
-	for i := range tries {
+	for i := range max(tries, len(order)) {
 		if i > 0 && len(order) == 1 && asFault(last).kind != silence {
 			break // the same server would say the same again
 		}
-		addr := order[i%len(order)]
-		r, err := u.try(ctx, addr, q)
+		s := order[i%len(order)]
+		r, err := u.try(ctx, s, q)
 		switch {
 		case err == nil && refusal(r) == "":
 			return r, nil
 		case err == nil:
-			last = failed("%s: %s says %s", q, addr, refusal(r))
+			last = failed("%s: %s says %s", q, s.text, refusal(r))
 		case ctx.Err() != nil:
 			return nil, err
 		case asFault(err).kind == silence:
-			u.bench(addr)
+			u.bench(s)
 			last = err
 		default:
 			last = err
@@ -106,84 +113,56 @@ func refusal(r *reply) string {
 }
 
 // order lists the upstreams, those that were silent lately last.
-func (u *upstreams) order() []string {
+func (u *upstreams) order() []*server {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	var good, silent []string
+	var good, silent []*server
 	now := u.now()
 	for _, s := range u.servers {
 		if now.Before(s.benched) {
-			silent = append(silent, s.addr)
+			silent = append(silent, s)
 		} else {
-			good = append(good, s.addr)
+			good = append(good, s)
 		}
 	}
 	return append(good, silent...)
 }
 
-func (u *upstreams) bench(addr string) {
+func (u *upstreams) bench(s *server) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for i := range u.servers {
-		if u.servers[i].addr == addr {
-			u.servers[i].benched = u.now().Add(benchTime)
-		}
-	}
+	s.benched = u.now().Add(benchTime)
 }
 
 func (u *upstreams) addrs() string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	var all []string
 	for _, s := range u.servers {
-		all = append(all, s.addr)
+		all = append(all, s.text)
 	}
 	return strings.Join(all, ", ")
 }
 
-// try asks one upstream by UDP, and by TCP when the reply does not fit or is
-// not to be had in peace.
-func (u *upstreams) try(ctx context.Context, addr string, q question) (*reply, error) {
-	r, err := u.over(ctx, "udp", addr, q, readUDP)
-	if errors.Is(err, errTruncated) {
-		r, err = u.over(ctx, "tcp", addr, q, readTCP)
-	}
+// try asks one upstream. What is no fault of its own is silence.
+func (u *upstreams) try(ctx context.Context, s *server, q question) (*reply, error) {
+	r, err := s.ask(ctx, q, flavour{}, u.timeout)
 	if f := (*fault)(nil); err == nil || errors.As(err, &f) {
 		return r, err
 	}
-	return nil, &fault{state: Failed, kind: silence, reason: fmt.Sprintf("%s: no answer from %s: %v", q, addr, err)}
+	return nil, &fault{state: Failed, kind: silence, reason: fmt.Sprintf("%s: no answer from %s: %v", q, s.text, err)}
 }
 
-// over asks by one transport. Every query has its own socket, and with it a
-// random port. RFC 5452 9.2
-func (u *upstreams) over(ctx context.Context, network, addr string, q question, read func(net.Conn, uint16, question) (*reply, error)) (*reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.timeout)
-	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	// A context that ends wakes the reader; its deadline is among the ways.
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	id, packed, err := query(q)
-	if err != nil {
-		return nil, err
-	}
-	if network == "tcp" {
-		packed = append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...) // RFC 7766 8
-	}
-	if _, err := conn.Write(packed); err != nil {
-		return nil, err
-	}
-	return read(conn, id, q)
+// flavour is how a question is put.
+type flavour struct {
+	block int // pad to a multiple of so many octets; 0: do not
 }
+
+// paddingBlock hides which name is asked for from who sees the length alone.
+// RFC 8467 4.1
+const paddingBlock = 128
 
 // query packs a question: recursion, DNSSEC records (RFC 3225 3), and no
 // judgement of the upstream's, which would hide what we judge (RFC 6840 5.9).
-func query(q question) (id uint16, packed []byte, err error) {
+func query(q question, f flavour) (id uint16, packed []byte, err error) {
 	var random [2]byte
 	rand.Read(random[:]) // never fails; it ends the program instead
 	id = binary.BigEndian.Uint16(random[:])
@@ -193,6 +172,13 @@ func query(q question) (id uint16, packed []byte, err error) {
 	m.CheckingDisabled = true
 	m.Question = []dns.Question{{Name: q.name, Qtype: q.typ, Qclass: dns.ClassINET}}
 	m.SetEdns0(bufferUDP, true)
+	if f.block > 0 { // RFC 7830 3
+		padding := &dns.EDNS0_PADDING{}
+		opt := m.IsEdns0()
+		opt.Option = append(opt.Option, padding)
+		over := m.Len() % f.block
+		padding.Padding = make([]byte, (f.block-over)%f.block)
+	}
 	packed, err = m.Pack()
 	return id, packed, err
 }
@@ -211,17 +197,4 @@ func readUDP(conn net.Conn, id uint16, q question) (*reply, error) {
 		}
 	}
 	return nil, errTruncated
-}
-
-// readTCP reads the one message that answers. RFC 1035 4.2.2
-func readTCP(conn net.Conn, id uint16, q question) (*reply, error) {
-	var length [2]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return nil, err
-	}
-	buf := make([]byte, binary.BigEndian.Uint16(length[:])) // at most 64 KiB
-	if _, err := io.ReadFull(conn, buf); err != nil {
-		return nil, err
-	}
-	return parseReply(id, q, buf)
 }

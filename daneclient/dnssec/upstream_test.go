@@ -3,6 +3,7 @@ package dnssec
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func silent(t *testing.T) string {
 
 // TestQuery looks at what we ask.
 func TestQuery(t *testing.T) {
-	id, packed, err := query(question{"x.test.", dns.TypeTLSA})
+	id, packed, err := query(question{"x.test.", dns.TypeTLSA}, flavour{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +42,8 @@ func TestQuery(t *testing.T) {
 	if m.Id != id || !m.RecursionDesired || !m.CheckingDisabled || m.AuthenticatedData || m.Response || opt == nil || !opt.Do() || opt.UDPSize() != 1232 {
 		t.Errorf("query:\n%v", &m)
 	}
-	other, _, _ := query(question{"x.test.", dns.TypeTLSA})
-	another, _, _ := query(question{"x.test.", dns.TypeTLSA})
+	other, _, _ := query(question{"x.test.", dns.TypeTLSA}, flavour{})
+	another, _, _ := query(question{"x.test.", dns.TypeTLSA}, flavour{})
 	if id == other && id == another {
 		t.Error("the same id three times")
 	}
@@ -151,7 +152,7 @@ func TestGuessedIDs(t *testing.T) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	q := question{"x.test.", dns.TypeTLSA}
-	id, packed, err := query(q)
+	id, packed, err := query(q, flavour{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,11 +172,11 @@ func TestNextUpstream(t *testing.T) {
 	})
 	b.zone("z.test.", lab.ZoneOptions{}, "x"+tlsa)
 	check(t, b.lookup("x.z.test", TypeTLSA), Secure, "")
-	if got := b.r.up.order(); got[0] == dead {
+	if got := b.r.up.order(); got[0].text == dead {
 		t.Errorf("order %v: the silent one is still first", got)
 	}
 	b.forward(benchTime)
-	if got := b.r.up.order(); got[0] != dead {
+	if got := b.r.up.order(); got[0].text != dead {
 		t.Errorf("order %v: the first does not come back", got)
 	}
 }
@@ -190,18 +191,41 @@ func TestRefusingUpstream(t *testing.T) {
 	}
 	defer refusing.Close()
 	refusing.Tamper(func(_, m *dns.Msg) *dns.Msg { m.Rcode = dns.RcodeRefused; return m })
-	b.r.up.servers = []server{{addr: refusing.Addr()}, {addr: b.server.Addr()}}
-	check(t, b.lookup("x.z.test", TypeTLSA), Secure, "")
-	b.r.up.servers[1].addr = refusing.Addr()
-	b.forget()
-	check(t, b.lookup("x.z.test", TypeTLSA), Failed, "x.z.test. TLSA: "+refusing.Addr()+" says REFUSED")
+	both := []string{refusing.Addr(), b.server.Addr()}
+	for len(both) > 0 {
+		r, err := New(Options{Upstreams: both, Anchors: b.r.opts.Anchors, Now: b.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		a := r.Lookup(t.Context(), mustName("x.z.test"), TypeTLSA)
+		if len(both) == 2 {
+			check(t, a, Secure, "")
+		} else {
+			check(t, a, Failed, "x.z.test. TLSA: "+refusing.Addr()+" says REFUSED")
+		}
+		both = both[:len(both)-1]
+	}
 }
 
 func TestUpstreamAddresses(t *testing.T) {
-	for _, bad := range [][]string{nil, {"localhost:53"}, {"127.0.0.1"}, {"127.0.0.1:0"}, {"127.0.0.1:53", ""}} {
+	pin := "sha256/" + strings.Repeat("A", 43) + "="
+	for _, bad := range [][]string{nil, {"localhost:53"}, {"127.0.0.1"}, {"127.0.0.1:0"}, {"127.0.0.1:53", ""},
+		{"127.0.0.1:53#dns.test"}, {"tls://127.0.0.1:853"}, {"tls://127.0.0.1:853#"}, {"tls://127.0.0.1#dns.test"}, {"tls://dns.test:853#dns.test"},
+		{"tls://127.0.0.1:0#dns.test"}, {"tls://127.0.0.1:853#127.0.0.1"}, {"tls://127.0.0.1:853#a..b"}, {"tls://127.0.0.1:853#dns.test#x"},
+		{"tls://127.0.0.1:853#sha256/"}, {"tls://127.0.0.1:853#sha256/AAAA"}, {"tls://127.0.0.1:853#" + pin + "AAAA"}, {"tls://127.0.0.1:853#sha1/AAAA"},
+		{"udp://127.0.0.1:53"}, {"https://127.0.0.1:443#dns.test"}, slices.Repeat([]string{"127.0.0.1:53"}, maxUpstreams+1)} {
 		if _, err := New(Options{Upstreams: bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
+	}
+	for _, good := range []string{"127.0.0.1:53", "[::1]:53", "tls://127.0.0.1:853#dns.test", "tls://[2001:db8::1]:853#dns.test", "tls://127.0.0.1:853#" + pin} {
+		r, err := New(Options{Upstreams: []string{good}})
+		if err != nil {
+			t.Errorf("%q: %v", good, err)
+			continue
+		}
+		r.Close()
 	}
 }
 
