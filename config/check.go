@@ -75,6 +75,10 @@ func checkListeners(c *Config, f *faults) {
 		}
 		checkListenerTLS(c, f, path, l)
 	}
+	if f.index.has("metrics") {
+		f.required("metrics.address", `such as "127.0.0.1:9110"`)
+		f.unique(addresses, string(c.Metrics.Address), "metrics.address", "give the metrics their own address")
+	}
 }
 
 // checkListenerTLS finds listeners that want what they cannot have.

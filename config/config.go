@@ -42,6 +42,7 @@ type Config struct {
 	Limits       Limits        `toml:"limits"`
 	Queue        Queue         `toml:"queue"`
 	Delivery     Delivery      `toml:"delivery"`
+	Metrics      Metrics       `toml:"metrics"`
 
 	index index // where each key stands in the file
 }
@@ -216,4 +217,13 @@ type Delivery struct {
 	// delivery.allow_private_targets: deliver to loopback, link-local and private
 	// addresses that came from DNS. Default false: such an MX is a fault or a trap.
 	AllowPrivateTargets bool `toml:"allow_private_targets"`
+}
+
+// Metrics says where numbers are shown to Prometheus, at http://ADDRESS/metrics.
+// Absent: nowhere.
+type Metrics struct {
+	// metrics.address (required): where to listen, as
+	// "127.0.0.1:9110". Whoever reaches it may read the numbers, so "dancemta check"
+	// warns of an address that is not of this host alone.
+	Address ListenAddress `toml:"address"`
 }

@@ -102,6 +102,7 @@ func TestFull(t *testing.T) {
 		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, 50, 5},
 		Delivery: Delivery{25, false},
+		Metrics:  Metrics{"127.0.0.1:9110"},
 		index:    c.index,
 	}
 	if !reflect.DeepEqual(c, want) {
