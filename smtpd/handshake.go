@@ -110,8 +110,9 @@ func (f *front) judgeHandshake(ctx context.Context, cred daneclient.Credential) 
 	// A user's name or certificate, which is never a client's.
 	users := saslext.Authenticator{Verifier: f.opts.Verifier, Rules: userRules{rules, listener}}
 	if _, no := users.Login(ctx, cred, ""); no != nil {
-		// Login's comes first: of the two it may be the one that must end the handshake.
-		return fmt.Errorf("%w; as a client: %w", no, err)
+		// Login's comes second, so that it never is what must end the handshake: it asks
+		// the rules first, and who is refused would see by the alert whom they name.
+		return fmt.Errorf("%w; as a user: %w", err, no)
 	}
 	return nil
 }

@@ -90,6 +90,9 @@ func TestNamesToldInTheHandshake(t *testing.T) {
 		{"a user of another domain", "sub", told(&n.Rick, name("_user.ee.test")), failure},
 		{"a user by usage 3", "sub", told(&n.Eve, name("_user.ee.test")), "535 5.7.8 "},
 		{"a user's certificate under a client's name", "sub", told(&n.Rick, name(n.Device.Owner)), "535 5.7.8 "},
+		// Nobody has proved anything here: an alert would tell which users rules allow.
+		{"a user whom rules allow, under a name that is never a client's", "mx", told(&n.Rick, name("_25._tcp.partner.test")), "550 5.7.1 "},
+		{"the same, logging in", "sub", told(&n.Rick, name("x._user.partner.test")), "535 5.7.8 "},
 	} {
 		if got := outcome(t, addrs[c.listener], c.listener, c.cert); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
