@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,21 @@ func TestBaseIsMerged(t *testing.T) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil || !strings.Contains(string(text), `"/go/x.go":"/tmp/x"`) || !strings.Contains(string(text), "f.go.mutant") {
+		t.Errorf("%s, %v", text, err)
+	}
+	// A mutant of a replacement takes its place; go would not replace it in turn.
+	root, err := os.Getwd()
+	if err == nil {
+		err = os.WriteFile("base.json", fmt.Appendf(nil, `{"Replace": {"/go/x.go": %q}}`, filepath.Join(root, "f.go")), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = (build{base: "base.json"}).overlay(m); err != nil {
+		t.Fatal(err)
+	}
+	text, err = os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(text), `{"Replace":{"/go/x.go":"`+root) || strings.Contains(string(text), `"`+root+`/f.go":`) {
 		t.Errorf("%s, %v", text, err)
 	}
 	for _, bad := range []string{"empty.json", "none.json"} {

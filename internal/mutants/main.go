@@ -121,7 +121,7 @@ func (b build) overlay(m *mutant) (string, error) {
 		if err := os.WriteFile(to, []byte(changed), 0o644); err != nil {
 			return "", err
 		}
-		replace[filepath.Join(root, c.file)] = to
+		replace[original(replace, filepath.Join(root, c.file))] = to
 	}
 	doc, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -129,6 +129,17 @@ func (b build) overlay(m *mutant) (string, error) {
 	}
 	path := filepath.Join(dir, "overlay.json")
 	return path, os.WriteFile(path, doc, 0o644)
+}
+
+// original is the file that a mutant's stands for: where the base overlay puts
+// file itself in the place of another, that other one, since go follows one step.
+func original(replace map[string]string, file string) string {
+	for from, to := range replace {
+		if to == file {
+			return from
+		}
+	}
+	return file
 }
 
 // replaced returns what the base overlay replaces.
