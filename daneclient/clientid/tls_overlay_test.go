@@ -187,6 +187,22 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// Who shows somebody else's certificate is found out before the judge, who would
+// let him be that other one.
+func TestJudgeAfterProof(t *testing.T) {
+	judged := false
+	server, client := configs(t, func(context.Context, tls.ConnectionState) error {
+		judged = true
+		return nil
+	})
+	stolen, own := clientCertificate(t, DefaultType, "a.test"), clientCertificate(t, DefaultType)
+	stolen.PrivateKey = own.PrivateKey
+	present(client, stolen)
+	if _, err, _ := handshake(t, server, client); err == nil || judged {
+		t.Errorf("%v, judged: %v", err, judged)
+	}
+}
+
 // Below TLS 1.3 there is no extension, and nobody is asked.
 func TestTLS12(t *testing.T) {
 	called := false
