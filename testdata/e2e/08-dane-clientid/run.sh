@@ -87,6 +87,7 @@ for port in "$RELAY" "$ABORT" "$ONLY" "$SUBMISSIONS"; do
 	row 'twice, other names'      "$port" "$illegal" 'duplicate extension' "$PKI/device" --name "$DEVICE" --raw "$(answer ffdc other.test)"
 	row 'twice in a later entry'  "$port" "$illegal" 'duplicate extension' "$WORK/mta" --name "$MTA" --entry 1 --raw "$(answer ffdc "$MTA")"
 	row 'an extension not asked for' "$port" "$unsupported" 'not requested' "$PKI/device" --name "$DEVICE" --raw ffdd000100
+	row 'the same in a later entry'  "$port" "$unsupported" 'not requested' "$WORK/mta" --entry 1 --raw ffdd000100
 done
 row 'told without being asked'  "$UNASKED" "$unsupported" 'not requested' "$PKI/device" --raw "$(answer ffdc "$DEVICE")"
 row 'usage 2 and another name'  "$RELAY" "$handshake_failure" name-mismatch "$PKI/mta" --name _smtp-client.mta.partner.test
