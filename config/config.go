@@ -193,6 +193,21 @@ type Limits struct {
 	// limits.lookups_per_zone: of those, for one client domain, so that a zone
 	// whose DNS never answers cannot stop the others. Default 8.
 	LookupsPerZone int `toml:"lookups_per_zone"`
+	// limits.lookup_rate: how often DNS is asked about clients and users, in all. A
+	// rate is a number and "s", "m" or "h": with "60/m" it is 60 at once, and from then
+	// on one each second. Only what is not known by then counts: a client costs one
+	// look-up in the life of its records. Whoever comes over a rate is told to come
+	// again (451, 454), never refused for good; and a quarter of each rate is kept for
+	// those who were proved before. Default "3000/m", a few percent of one processor.
+	LookupRate Rate `toml:"lookup_rate"`
+	// limits.lookup_rate_per_peer: of those, for one IPv4 address or IPv6 network
+	// (/64). Default "120/m", which serves 600 clients behind one address whose records
+	// live five minutes; after an outage they come back within five minutes.
+	LookupRatePerPeer Rate `toml:"lookup_rate_per_peer"`
+	// limits.lookup_rate_per_zone: of those, for one client domain, as it was
+	// registered. Default "600/m", which serves 3,000 clients of one organisation whose
+	// records live five minutes. Raise it for a larger fleet.
+	LookupRatePerZone Rate `toml:"lookup_rate_per_zone"`
 }
 
 // Queue says how long and how often delivery is tried.

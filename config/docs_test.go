@@ -25,8 +25,8 @@ keys that contradict each other are errors, all reported at once with file, line
 ` + "`dancemta check --config FILE`" + ` says so without starting anything, and tries what the file names: keys, DNS, folders.
 File names that are not absolute are taken from the folder of the file.
 
-A time is a number with ` + "`s`, `m`, `h` or `d`" + ` (` + "`90s`, `1h30m`, `5d`" + `), a size one with ` + "`B`, `KiB`, `MiB` or `GiB`" + `. A key
-that is absent means the safe choice, named with each.
+A time is a number with ` + "`s`, `m`, `h` or `d`" + ` (` + "`90s`, `1h30m`, `5d`" + `), a rate one per ` + "`s`, `m` or `h`" + ` (` + "`60/m`" + `), a size
+one with ` + "`B`, `KiB`, `MiB` or `GiB`" + `. A key that is absent means the safe choice, named with each.
 
 `
 

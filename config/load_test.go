@@ -99,7 +99,7 @@ func TestFull(t *testing.T) {
 			{pat("*@example.org"), Allow, []string{"submission", "submissions"}, []AddressPattern{Own}, []AddressPattern{"any"}},
 		},
 		Authzid:  []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
-		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8},
+		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8, Rate{3000, time.Minute}, Rate{2, time.Second}, Rate{36000, time.Hour}},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, 50, 5},
 		Delivery: Delivery{25, false},
 		Metrics:  Metrics{"127.0.0.1:9110"},
@@ -161,6 +161,7 @@ func TestAbsentIsSafe(t *testing.T) {
 		"messages are bounded":                c.Limits.MessageSize.Bytes == 50<<20,
 		"recipients, connections are bounded": c.Limits.Recipients == 100 && c.Limits.Connections == 1000,
 		"lookups are bounded":                 c.Limits.Lookups == 64 && c.Limits.LookupsPerPeer == 4 && c.Limits.LookupsPerZone == 8,
+		"rates of lookups are bounded":        c.Limits.LookupRate == Rate{3000, time.Minute} && c.Limits.LookupRatePerPeer == Rate{120, time.Minute} && c.Limits.LookupRatePerZone == Rate{600, time.Minute},
 		"mail is tried for five days":         c.Queue.Expire.Duration == 120*time.Hour && c.Queue.BounceExpire.Duration == 48*time.Hour,
 		"pauses grow to an hour":              len(c.Queue.Retry) == 5 && c.Queue.Retry[0].Duration == 5*time.Minute && c.Queue.Retry[4].Duration == time.Hour,
 		"deliveries are bounded":              c.Queue.Concurrency == 50 && c.Queue.PerDestination == 5,
@@ -188,6 +189,7 @@ func TestForms(t *testing.T) {
 	}{
 		{new(Duration), "1s 1h30m 5d 1ms 65535d", "0 5 d 0d -1d 1.5d 65536d 99999999h 1y"},
 		{new(Size), "1B 512KiB 2147483647GiB", "0B 1 1KB 1.5MiB -1B 2147483648B 1KiBB"},
+		{new(Rate), "1/s 60/m 1000/h 1000000/s", "0/m 1000001/s 99999999999999999999/m 60 60/ /m 60/d 60/min 60/60s 60/M -1/s +1/s 1.5/s 60/m/m 0x10/m 1_0/m"},
 		{new(ListenAddress), ":25 127.0.0.1:0 [::]:65535", "25 : :65536 :-1 :+1 :smtp mx.test:25 [::1] ::1:25"},
 		{new(Upstream), "127.0.0.1:53 [::1]:5353", "127.0.0.1 :53 127.0.0.1:0 localhost:53 127.0.0.1:65536"},
 		{new(HostPort), "a.test:25 [::1]:25 10.0.0.1:2525 bücher.test:25", "a.test :25 a_b.test:25 a.test:0 a.test:x"},
@@ -264,4 +266,26 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRates: they are written as they are read, and compared in the long run.
+func TestRates(t *testing.T) {
+	var sorted []Rate
+	for _, text := range []string{"1/h", "1/m", "120/m", "7201/h", "3/s", "200/m"} {
+		var r Rate
+		if err := r.UnmarshalText([]byte(text)); err != nil || r.String() != text {
+			t.Errorf("%s: %v, %v", text, r, err)
+		}
+		sorted = append(sorted, r)
+	}
+	for i, r := range sorted {
+		for j, s := range sorted {
+			if r.Above(s) != (i > j) {
+				t.Errorf("%v above %v: %v", r, s, r.Above(s))
+			}
+		}
+	}
+	if (Rate{60, time.Minute}).Above(Rate{1, time.Second}) {
+		t.Error("60/m is not more than 1/s")
+	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -26,6 +27,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[PKIXRoots]():          `"system" or a file name such as "roots.pem"`,
 	reflect.TypeFor[Duration]():           `a positive time such as "30s", "5m", "1h30m" or "5d"`,
 	reflect.TypeFor[Size]():               `a size such as "512KiB" or "50MiB"`,
+	reflect.TypeFor[Rate]():               `a rate such as "10/s", "60/m" or "1000/h"`,
 	reflect.TypeFor[ListenAddress]():      `an IP address and a port such as "192.0.2.1:25", "[2001:db8::1]:25" or ":25"`,
 	reflect.TypeFor[HostPort]():           `a host and a port such as "mail.example.org:25" or "[192.0.2.1]:25"`,
 	reflect.TypeFor[Upstream]():           `an IP address and a port such as "127.0.0.1:53" or "[::1]:53"`,
@@ -260,6 +262,49 @@ func (z *Size) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is no size", b)
+}
+
+// Rate is so many events at once, and from then on as many in each span, evenly.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+var spans = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}
+
+// maxRate is far beyond what one machine does; more is a slip of the finger.
+const maxRate = 1_000_000
+
+// UnmarshalText reads a whole number above zero, a stroke and s, m or h.
+func (r *Rate) UnmarshalText(b []byte) error {
+	digits, unit, _ := strings.Cut(string(b), "/")
+	n, err := strconv.ParseUint(digits, 10, 64)
+	per, ok := spans[unit]
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange), !ok:
+		return fmt.Errorf("%q is no rate", b)
+	case err == nil && n == 0:
+		return fmt.Errorf("%q is not above zero", b)
+	case err != nil || n > maxRate:
+		return fmt.Errorf("%q is over %d", b, maxRate)
+	}
+	*r = Rate{int(n), per}
+	return nil
+}
+
+// String writes a rate as it is read.
+func (r Rate) String() string {
+	for unit, per := range spans {
+		if r.Per == per {
+			return fmt.Sprintf("%d/%s", r.N, unit)
+		}
+	}
+	return fmt.Sprintf("%d in %v", r.N, r.Per)
+}
+
+// Above reports whether r allows more than s in the long run.
+func (r Rate) Above(s Rate) bool {
+	return float64(r.N)*s.Per.Seconds() > float64(s.N)*r.Per.Seconds()
 }
 
 // ListenAddress is an address to listen on, in the form that package net takes.

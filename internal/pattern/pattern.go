@@ -138,6 +138,9 @@ func (p Pattern) IsUser() bool { return p.user }
 // IsZero reports whether p is the zero Pattern.
 func (p Pattern) IsZero() bool { return p.text == "" }
 
+// IsAny reports whether the pattern matches names of every domain.
+func (p Pattern) IsAny() bool { return p.any }
+
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 

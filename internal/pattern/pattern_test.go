@@ -267,3 +267,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Only the word any is any, alone or as the domain of users.
+func TestIsAny(t *testing.T) {
+	for text, want := range map[string]bool{
+		"any": true, "*@any": true, "rick@any": true,
+		"any.org": false, "*._device.any": false, "any@example.org": false, "*@*.any": false,
+	} {
+		if got := pattern.MustParse(text).IsAny(); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	if (pattern.Pattern{}).IsAny() {
+		t.Error("the zero Pattern matches nothing")
+	}
+}
