@@ -80,6 +80,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.rules(cfg)
 	r.routes(cfg)
 	r.laboratory(cfg)
+	r.metrics(cfg.Metrics)
 	if err := checkBuild(path, cfg); err != nil {
 		r.problem(err)
 	}
@@ -156,7 +157,7 @@ func (r *report) laboratory(cfg *config.Config) {
 }
 
 func (r *report) dns(ctx context.Context, cfg *config.Config) {
-	resolver, err := newResolver(cfg.DNS, nil)
+	resolver, err := newResolver(cfg.DNS, nil, nil)
 	if err != nil {
 		r.problem(err)
 		return

@@ -171,7 +171,7 @@ func (f *explainFlags) scene() (s *scene, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	resolver, err := newResolver(cfg.DNS, nil)
+	resolver, err := newResolver(cfg.DNS, nil, nil)
 	if err != nil {
 		return nil, nil, err
 	}

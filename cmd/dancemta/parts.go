@@ -20,6 +20,7 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/admin"
 	"dancemta/internal/limit"
+	"dancemta/internal/metrics"
 	"dancemta/internal/servercert"
 	"dancemta/queue"
 	"dancemta/queue/boltstore"
@@ -34,6 +35,8 @@ type parts struct {
 	cfg  *config.Config
 	log  *slog.Logger
 
+	metrics  *metrics.Metrics // nil: nothing is counted
+	scrapes  net.Listener     // where they are shown; nil: nowhere
 	live     atomic.Pointer[live]
 	cert     *servercert.Store // nil without TLS
 	resolver *dnssec.Resolver
@@ -63,7 +66,8 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 	if p.cert, err = newCertificate(cfg.TLS); err != nil {
 		return nil, err
 	}
-	if p.resolver, err = newResolver(cfg.DNS, log); err != nil {
+	p.metrics = p.newMetrics()
+	if p.resolver, err = newResolver(cfg.DNS, log, p.countLookups()); err != nil {
 		return nil, err
 	}
 	so.Logger = log
@@ -124,7 +128,8 @@ func newCertificate(c config.TLS) (*servercert.Store, error) {
 	return s, nil
 }
 
-func newResolver(c config.DNS, log *slog.Logger) (*dnssec.Resolver, error) {
+// newResolver makes the resolver; count hears of its answers and may be nil.
+func newResolver(c config.DNS, log *slog.Logger, count func(dnssec.State, bool)) (*dnssec.Resolver, error) {
 	anchors, err := readAnchors(c)
 	if err != nil {
 		return nil, err
@@ -133,7 +138,7 @@ func newResolver(c config.DNS, log *slog.Logger) (*dnssec.Resolver, error) {
 	for i, u := range c.Upstreams {
 		upstreams[i] = string(u)
 	}
-	return dnssec.New(dnssec.Options{Upstreams: upstreams, Anchors: anchors, Timeout: c.Timeout.Duration, Logger: log})
+	return dnssec.New(dnssec.Options{Upstreams: upstreams, Anchors: anchors, Timeout: c.Timeout.Duration, Logger: log, OnLookup: count})
 }
 
 // readAnchors returns the root's keys from the file, or the built-in ones.
@@ -272,6 +277,7 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Retry: retry, Expire: p.cfg.Queue.Expire.Duration, BounceExpire: p.cfg.Queue.BounceExpire.Duration,
 		Concurrency: p.cfg.Queue.Concurrency, PerDestination: p.cfg.Queue.PerDestination,
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
+		OnOutcome:       p.countOutcomes(),
 	}
 }
 
@@ -285,6 +291,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Rules:           func() *policy.Rules { return p.live.Load().rules },
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
 		Connections: limit.NewGate(p.cfg.Limits.Connections),
+		Counters:    p.smtpCounters(),
 		Logger:      p.log,
 	}
 	if p.cert != nil {

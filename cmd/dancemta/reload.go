@@ -61,6 +61,7 @@ func needRestart(old, new *config.Config) []string {
 		{"limits", old.Limits, new.Limits},
 		{"queue", old.Queue, new.Queue},
 		{"delivery", old.Delivery, new.Delivery},
+		{"metrics", old.Metrics, new.Metrics},
 	} {
 		if !reflect.DeepEqual(t.old, t.new) {
 			names = append(names, t.name)

@@ -72,6 +72,13 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 		return err
 	}
 	defer ears.close() // those that Serve took are closed already
+	scrapes, err := listenMetrics(cfg.Metrics)
+	if err != nil {
+		return err
+	}
+	if scrapes != nil {
+		defer scrapes.Close()
+	}
 	p, err := newParts(path, cfg, log, so)
 	if err != nil {
 		return err
@@ -85,6 +92,10 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 	for _, e := range ears {
 		maillog.Listening(log, e.name, e.Addr().String())
 	}
+	if scrapes != nil {
+		maillog.Listening(log, metricsEar, scrapes.Addr().String())
+	}
+	p.scrapes = scrapes
 	return p.run(ctx, ears, hangup)
 }
 
@@ -99,6 +110,9 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	testCtx, stopTest := selfTestContext(ctx)
 	defer stopTest()
 	wait.Go(func() { p.selfTest(testCtx) })
+	if p.scrapes != nil {
+		wait.Go(func() { p.serveMetrics(queueCtx) }) // as long as there is anything to see
+	}
 	broken := make(chan error, len(ears))
 	for _, e := range ears {
 		wait.Go(func() { broken <- p.serveEar(e) })
