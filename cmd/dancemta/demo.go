@@ -77,6 +77,7 @@ func (d *demo) chapters(ctx context.Context) {
 		play  func(context.Context) error
 	}{
 		{"A device relays with a key and one TLSA record", d.device},
+		{"A device without a mail server uses \"dancemta send\": DANE in both directions", d.sensor},
 		{"A mail server relays, known by its CA", d.mailServer},
 		{"A user of another domain logs in with a certificate of that domain", d.user},
 		{"Who cannot prove a name is refused", d.refusals},
