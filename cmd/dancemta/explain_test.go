@@ -104,7 +104,6 @@ func TestExplainSaysWhatTheSessionDoes(t *testing.T) {
 func relayReply(t *testing.T, internet *lab.Internet, config string) (reply, log string) {
 	t.Helper()
 	d := &demo{net: internet, out: &transcript{w: io.Discard}, server: startServer(t, config)}
-	defer d.server.kill()
 	s, err := d.connect(withTimeout(t), "relay", &internet.Device)
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +115,7 @@ func relayReply(t *testing.T, internet *lab.Internet, config string) (reply, log
 	if reply, err = s.quiet("RCPT TO:<a@remote.test>"); err != nil {
 		t.Fatal(err)
 	}
+	d.server.kill() // then its log is whole: the line was written before the reply
 	return reply, d.server.text()
 }
 
