@@ -70,14 +70,14 @@ func (f *faults) decodeError(err error) {
 // defaults is the choice for every absent key that has one.
 func defaults() *Config {
 	return &Config{
-		Log:    Log{Level: "info", Format: Text},
-		DANE:   DANE{ExtensionType: 65500},
-		DNS:    DNS{Timeout: Duration{5 * time.Second}},
+		Log:  Log{Level: "info", Format: Text},
+		DANE: DANE{ExtensionType: 65500},
+		DNS:  DNS{Timeout: Duration{5 * time.Second}},
 		Limits: Limits{
 			MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{120, time.Minute}, LookupRatePerZone: Rate{600, time.Minute},
 		},
-		Queue:  Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, Concurrency: 50, PerDestination: 5},
+		Queue: Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, Concurrency: 50, PerDestination: 5},
 		Delivery: Delivery{
 			MXPort: 25,
 		},

@@ -79,6 +79,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.stateDir(string(cfg.StateDir))
 	r.rules(cfg)
 	r.routes(cfg)
+	r.rates(cfg)
 	r.laboratory(cfg)
 	r.metrics(cfg.Metrics)
 	if err := checkBuild(path, cfg); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,11 +96,7 @@ func (p *parts) assemble() error {
 	if err != nil {
 		return err
 	}
-	p.verifier, err = daneclient.New(daneclient.Options{
-		Resolver: p.resolver, Logger: p.log, Roots: roots, MaxLookups: p.cfg.Limits.Lookups,
-		PerPeer: p.cfg.Limits.LookupsPerPeer, PerZone: p.cfg.Limits.LookupsPerZone,
-	})
-	if err != nil {
+	if p.verifier, err = daneclient.New(p.verifierOptions(roots)); err != nil {
 		return err
 	}
 	if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
@@ -107,6 +104,15 @@ func (p *parts) assemble() error {
 	}
 	serveQueue(p.admin, p.store)
 	return nil
+}
+
+func (p *parts) verifierOptions(roots *x509.CertPool) daneclient.Options {
+	l := p.cfg.Limits
+	return daneclient.Options{
+		Resolver: p.resolver, Logger: p.log, Roots: roots,
+		MaxLookups: l.Lookups, PerPeer: l.LookupsPerPeer, PerZone: l.LookupsPerZone,
+		Rate: daneclient.Rate(l.LookupRate), RatePerPeer: daneclient.Rate(l.LookupRatePerPeer), RatePerZone: daneclient.Rate(l.LookupRatePerZone),
+	}
 }
 
 // close ends what newParts made, last one first.
