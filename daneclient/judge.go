@@ -238,6 +238,9 @@ func (v *Verifier) log(ctx context.Context, c claim, answer dnssec.Answer, got v
 		slog.String("final", answer.Final.String()), // where CNAMEs led
 		slog.Duration("took", took),
 	}
+	if answer.Trusted != "" {
+		attrs = append(attrs, slog.String("trust", answer.Trusted)) // not proved here
+	}
 	if got.refusal != nil {
 		attrs = append(attrs, slog.String("refused", got.refusal.Error()))
 	} else {

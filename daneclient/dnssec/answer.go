@@ -92,6 +92,10 @@ type Answer struct {
 	TXT   []string       // the strings of each record joined
 
 	Steps []Step // the evidence, in order
+
+	// Trusted is "ad" when the State is what a resolver said that Options.Trust
+	// believes, and "" when it was proved here.
+	Trusted string
 }
 
 // Step is one proof, or one failure to prove, on the way to an answer.

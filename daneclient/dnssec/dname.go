@@ -27,6 +27,7 @@ func (r *reply) dnameAbove(name string) *rrset {
 // stands for. RFC 6672 5.3.1
 func (l *lookup) redirect(ctx context.Context, q question, r *reply, dname *rrset) (link, error) {
 	of := question{dname.owner, dns.TypeDNAME}
+	l.heard(of, r.extended)
 	found, err := l.judgeReply(ctx, of, r, dname)
 	if err != nil {
 		return link{}, err

@@ -17,8 +17,11 @@ type lookup struct {
 	mem   *memory
 	now   time.Time        // of the whole lookup, which takes seconds
 	clock func() time.Time // goes on meanwhile; nil: stands still
+	skew  time.Duration    // by which dates of signatures may be off
+	ad    bool             // the resolver proves, see vouchedLink
 	spent budget
 	steps []Step
+	says  map[question]string // what upstreams said with their replies, for people
 }
 
 // link is one step of a chain of CNAMEs: the records of a name, or that there
@@ -42,7 +45,18 @@ func (l *lookup) ask(ctx context.Context, q question) (*reply, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, l.outOfTime(ctx)
 	}
+	if err == nil && r.extended != "" {
+		l.heard(q, r.extended)
+	}
 	return r, err
+}
+
+// heard keeps what an upstream said about a question. RFC 8914
+func (l *lookup) heard(q question, text string) {
+	if l.says == nil {
+		l.says = map[question]string{}
+	}
+	l.says[q] = text
 }
 
 // end is when a failure shows: from then on it is remembered, since it may have
@@ -64,6 +78,9 @@ func (l *lookup) outOfTime(ctx context.Context) error {
 
 // resolveLink finds the records of one name and judges them.
 func (l *lookup) resolveLink(ctx context.Context, q question) (link, error) {
+	if l.ad {
+		return l.vouchedLink(ctx, q)
+	}
 	r, err := l.ask(ctx, q)
 	if err != nil {
 		return link{}, l.blame("", q, err)
@@ -218,7 +235,7 @@ func (l *lookup) noted(s Step) []Step {
 	return []Step{s}
 }
 
-// blame notes which step a fault belongs to, once.
+// blame notes which step a fault belongs to, once, and what the resolver thinks.
 func (l *lookup) blame(zone string, q question, err error) error {
 	if err == nil {
 		return nil
@@ -227,6 +244,9 @@ func (l *lookup) blame(zone string, q question, err error) error {
 	if f.step.Name == "" {
 		f.step = Step{Zone: zone, Name: q.name, Type: typeText(q.typ), State: f.state, Detail: f.reason}
 		l.note(f.step)
+		if said := l.says[q]; said != "" {
+			f.reason += "; resolver says: " + said // a hint, no evidence. RFC 8914 6
+		}
 	}
 	return &f
 }

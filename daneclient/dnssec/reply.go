@@ -36,6 +36,8 @@ type reply struct {
 	rcode     int
 	answer    map[question]*rrset
 	authority []*rrset
+	ad        bool   // the upstream says that it has proved all of it
+	from      string // the upstream
 	extended  string // what the upstream says about a failure, cleaned. RFC 8914
 }
 
@@ -72,7 +74,7 @@ func parseReply(id uint16, q question, b []byte) (*reply, error) {
 	if truncated {
 		return nil, errTruncated
 	}
-	r := &reply{rcode: msg.Rcode, answer: map[question]*rrset{}}
+	r := &reply{rcode: msg.Rcode, ad: msg.AuthenticatedData, answer: map[question]*rrset{}}
 	for _, set := range group(msg.Answer) {
 		r.answer[question{set.owner, set.typ}] = set
 	}

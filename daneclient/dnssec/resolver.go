@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ type Options struct {
 	Logger     *slog.Logger     // nil: silent; one debug line for each lookup that asked an upstream
 	CacheSize  int              // answers kept, and as many zones; large ones count by the KiB; default 10,000
 	MaxLookups int              // at once; default 256
+	Trust      Trust            // who proves the answers; default Validate
+	ClockSkew  time.Duration    // by which dates of signatures may be off, at most MaxClockSkew; default none
 	// OnLookup hears of each answer, and whether it was known without asking; it is
 	// called from many goroutines at once. nil: nobody does.
 	OnLookup func(s State, cached bool)
@@ -74,13 +77,42 @@ type Resolver struct {
 	jobs   sync.WaitGroup
 }
 
-// New returns a resolver; it asks nothing yet. It fails without upstreams or
-// with one that is of no form of Options.Upstreams.
+// Trust says who proves answers.
+type Trust uint8
+
+// The kinds of Trust.
+const (
+	Validate Trust = iota // we do, from the trust anchors down
+	// AD believes the AD bit of the upstreams, which must all be on loopback. Each
+	// Answer says so in Trusted. Surveys and the self-test prove for themselves
+	// even so.
+	AD
+)
+
+// String returns the word for logs.
+func (t Trust) String() string {
+	if t == AD {
+		return trustedAD
+	}
+	return "validate"
+}
+
+// MaxClockSkew bounds Options.ClockSkew: a clock that is further off is to be set.
+const MaxClockSkew = 5 * time.Minute
+
+// New returns a resolver; it asks nothing yet. It fails without upstreams, with
+// one that is of no form of Options.Upstreams or, for AD, not on loopback.
 func New(o Options) (*Resolver, error) {
 	o = o.withDefaults()
 	up, err := newUpstreams(o)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkTrust(o, up); err != nil {
+		return nil, err
+	}
+	if o.ClockSkew < 0 || o.ClockSkew > MaxClockSkew {
+		return nil, fmt.Errorf("dnssec: a clock skew of %v is not between 0 and %v", o.ClockSkew, MaxClockSkew)
 	}
 	earliest, err := time.Parse(time.RFC3339, released)
 	if err != nil {
@@ -121,8 +153,19 @@ func (r *Resolver) Close() error {
 func (r *Resolver) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
 	a, ok := r.Cached(name, t)
 	if !ok {
-		a = r.find(ctx, name, t)
+		a = r.marked(r.find(ctx, name, t))
 		r.opts.OnLookup(a.State, false)
+	}
+	return a
+}
+
+// marked says on an answer whose word it is.
+func (r *Resolver) marked(a Answer) Answer {
+	if r.opts.Trust == AD {
+		a.Trusted = trustedAD
+		if a.State != Secure {
+			a.Reason += markAD
+		}
 	}
 	return a
 }
@@ -152,6 +195,7 @@ func (r *Resolver) find(ctx context.Context, name dnsname.Name, t Type) Answer {
 // at all. Otherwise it returns false.
 func (r *Resolver) Cached(name dnsname.Name, t Type) (a Answer, ok bool) {
 	if a, ok = r.known(name, t); ok {
+		a = r.marked(a)
 		r.opts.OnLookup(a.State, true)
 	}
 	return a, ok
@@ -228,6 +272,11 @@ func (r *Resolver) flight(ctx context.Context, mem *memory, q question, name dns
 	return f, ""
 }
 
+// lookup makes one that proves for itself.
+func (r *Resolver) lookup(mem *memory, now time.Time) *lookup {
+	return &lookup{fetch: r.up.exchange, mem: mem, now: now, clock: r.opts.Now, skew: r.opts.ClockSkew}
+}
+
 // run does one lookup and remembers what it found.
 func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
 	now := r.opts.Now()
@@ -236,7 +285,10 @@ func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, r.opts.Timeout)
 	defer cancel()
-	l := &lookup{fetch: r.up.exchange, mem: mem, now: now, clock: r.opts.Now}
+	l := r.lookup(mem, now)
+	if l.ad = r.opts.Trust == AD; l.ad {
+		l.fetch = r.up.vouched
+	}
 	a, err := l.resolve(ctx, q)
 	if err == nil {
 		a.Steps = l.steps
@@ -247,7 +299,7 @@ func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
 		a = failedAnswer(name, q, f, l.steps)
 	}
 	r.opts.Logger.Debug("dns lookup", "name", name.String(), "type", typeText(q.typ),
-		"state", a.State.String(), "reason", a.Reason, "queries", l.spent.queries, "signatures", l.spent.checks)
+		"state", a.State.String(), "trust", r.opts.Trust.String(), "reason", a.Reason, "queries", l.spent.queries, "signatures", l.spent.checks)
 	return a
 }
 
@@ -265,8 +317,8 @@ func (a *Answer) empty() bool {
 	return len(a.TLSA)+len(a.MX)+len(a.Addrs)+len(a.Names)+len(a.TXT) == 0
 }
 
-// SelfTest fetches and proves the keys of the root, past all caches. Its error
-// says what is wrong and what to do.
+// SelfTest fetches and proves the keys of the root, past all caches; for AD the
+// upstream must vouch for them, too. Its error says what is wrong and what to do.
 func (r *Resolver) SelfTest(ctx context.Context) error {
 	now := r.opts.Now()
 	if now.Before(r.earliest) {
@@ -275,8 +327,10 @@ func (r *Resolver) SelfTest(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
 	anchors := r.memory().anchors
-	l := &lookup{fetch: r.up.exchange, mem: newMemory(anchors, 1), now: now}
-	_, err := l.cutAt(ctx, root, nil)
+	_, err := r.lookup(newMemory(anchors, 1), now).cutAt(ctx, root, nil)
+	if err == nil && r.opts.Trust == AD {
+		err = r.vouchesForRoot(ctx)
+	}
 	if err == nil {
 		return nil
 	}

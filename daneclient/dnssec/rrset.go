@@ -94,11 +94,11 @@ func (l *lookup) verify(z *zone, set *rrset) (proof, error) {
 // dates says what is wrong with the dates of a signature, in serial
 // arithmetic. RFC 4034 3.1.5
 func (l *lookup) dates(sig *dns.RRSIG) string {
-	now := uint32(l.now.Unix())
+	now, skew := uint32(l.now.Unix()), uint32(l.skew/time.Second)
 	switch {
-	case int32(now-sig.Inception) < 0:
+	case int32(now+skew-sig.Inception) < 0:
 		return "signature not valid before " + dns.TimeToString(sig.Inception)
-	case int32(sig.Expiration-now) < 0:
+	case int32(sig.Expiration+skew-now) < 0:
 		return "signature expired on " + dns.TimeToString(sig.Expiration)
 	}
 	return ""
@@ -123,7 +123,8 @@ func (l *lookup) tryKeys(keys []zoneKey, sig *dns.RRSIG, set *rrset) (bool, erro
 // proven says how long a proof holds, and whether it is that of a wildcard.
 // RFC 4035 5.3.3, 5.3.4
 func (l *lookup) proven(z *zone, set *rrset, sig *dns.RRSIG) proof {
-	ttl := min(lowestTTL(set.rrs), sig.Hdr.Ttl, sig.OrigTtl, sig.Expiration-uint32(l.now.Unix()))
+	left := sig.Expiration + uint32(l.skew/time.Second) - uint32(l.now.Unix())
+	ttl := min(lowestTTL(set.rrs), sig.Hdr.Ttl, sig.OrigTtl, left)
 	p := proof{tag: sig.KeyTag, expires: earlier(l.in(ttl), z.expires)}
 	if n := int(sig.Labels); n < signedLabels(set.owner) {
 		p.encloser = lastLabels(set.owner, n)

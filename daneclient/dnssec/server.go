@@ -62,6 +62,9 @@ func parseTarget(text string) (t target, err error) {
 		return t, nil
 	}
 	name, err := dnsname.Parse(who)
+	if _, isIP := netip.ParseAddr(who); isIP == nil {
+		err = errUpstream
+	}
 	if err != nil {
 		return target{}, fmt.Errorf("upstream %q: %w", text, err)
 	}

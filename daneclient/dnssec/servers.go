@@ -116,7 +116,7 @@ type surveyor struct {
 
 // lookup has a budget of its own, since a zone may have many servers.
 func (s *surveyor) lookup() *lookup {
-	return &lookup{fetch: s.r.up.exchange, mem: s.mem, now: s.now, clock: s.r.opts.Now}
+	return s.r.lookup(s.mem, s.now)
 }
 
 // zone finds the zone of the name, whether it can be walked, and the names of

@@ -72,6 +72,15 @@ func (u *upstreams) close() {
 // alone twice when it was silent. The faults: silence when no answer came, else
 // what the last upstream said.
 func (u *upstreams) exchange(ctx context.Context, q question) (*reply, error) {
+	return u.put(ctx, q, flavour{})
+}
+
+// vouched asks as exchange does, for answers that the upstream has proved.
+func (u *upstreams) vouched(ctx context.Context, q question) (*reply, error) {
+	return u.put(ctx, q, flavour{ad: true})
+}
+
+func (u *upstreams) put(ctx context.Context, q question, f flavour) (*reply, error) {
 	var last error
 	order := u.order()
 	for i := range max(tries, len(order)) {
@@ -79,7 +88,7 @@ func (u *upstreams) exchange(ctx context.Context, q question) (*reply, error) {
 			break // the same server would say the same again
 		}
 		s := order[i%len(order)]
-		r, err := u.try(ctx, s, q)
+		r, err := u.try(ctx, s, q, f)
 		switch {
 		case err == nil && refusal(r) == "":
 			return r, nil
@@ -143,17 +152,22 @@ func (u *upstreams) addrs() string {
 }
 
 // try asks one upstream. What is no fault of its own is silence.
-func (u *upstreams) try(ctx context.Context, s *server, q question) (*reply, error) {
-	r, err := s.ask(ctx, q, flavour{}, u.timeout)
-	if f := (*fault)(nil); err == nil || errors.As(err, &f) {
-		return r, err
+func (u *upstreams) try(ctx context.Context, s *server, q question, how flavour) (*reply, error) {
+	r, err := s.ask(ctx, q, how, u.timeout)
+	if err == nil {
+		r.from = s.text
+		return r, nil
+	}
+	if f := (*fault)(nil); errors.As(err, &f) {
+		return nil, err
 	}
 	return nil, &fault{state: Failed, kind: silence, reason: fmt.Sprintf("%s: no answer from %s: %v", q, s.text, err)}
 }
 
 // flavour is how a question is put.
 type flavour struct {
-	block int // pad to a multiple of so many octets; 0: do not
+	ad    bool // the upstream is to prove the answer, and to say so
+	block int  // pad to a multiple of so many octets; 0: do not
 }
 
 // paddingBlock hides which name is asked for from who sees the length alone.
@@ -161,7 +175,8 @@ type flavour struct {
 const paddingBlock = 128
 
 // query packs a question: recursion, DNSSEC records (RFC 3225 3), and no
-// judgement of the upstream's, which would hide what we judge (RFC 6840 5.9).
+// judgement of the upstream's, which would hide what we judge (RFC 6840 5.9);
+// or just that judgement (RFC 6840 5.7).
 func query(q question, f flavour) (id uint16, packed []byte, err error) {
 	var random [2]byte
 	rand.Read(random[:]) // never fails; it ends the program instead
@@ -169,7 +184,7 @@ func query(q question, f flavour) (id uint16, packed []byte, err error) {
 	m := new(dns.Msg)
 	m.Id = id
 	m.RecursionDesired = true
-	m.CheckingDisabled = true
+	m.CheckingDisabled, m.AuthenticatedData = !f.ad, f.ad
 	m.Question = []dns.Question{{Name: q.name, Qtype: q.typ, Qclass: dns.ClassINET}}
 	m.SetEdns0(bufferUDP, true)
 	if f.block > 0 { // RFC 7830 3
