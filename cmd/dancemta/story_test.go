@@ -113,7 +113,7 @@ func newStage(t *testing.T) *stage {
 	must(t, internet.WritePKI(filepath.Join(dir, "pki")))
 	self, err := os.Executable() // "dancemta", see TestMain
 	must(t, err)
-	s := &stage{dir: dir, env: append(os.Environ(), "DANCEMTA="+self, "PEER="+buildPeer(t, dir))}
+	s := &stage{dir: dir, env: append(os.Environ(), "DANCEMTA="+self, "PEER="+buildPeer(t, dir), "PKI="+filepath.Join(dir, "pki"))}
 	s.addZones(t, internet.World)
 	dns, err := internet.World.StartRealDNS(filepath.Join(dir, "dns"))
 	must(t, err)
@@ -121,7 +121,7 @@ func newStage(t *testing.T) *stage {
 
 	c := s.startServer(t, storyConfig(t, dir, dns.Unbound, internet.Sink.Addr()))
 	s.env = append(s.env, fmt.Sprintf("UNBOUND=%d", dns.UnboundPID()),
-		"PKI="+filepath.Join(dir, "pki"), "SINK="+filepath.Join(dir, "mail"), "LOG="+s.logPath())
+		"RESOLVER="+dns.Unbound, "SINK="+filepath.Join(dir, "mail"), "LOG="+s.logPath())
 	for name, address := range c.addresses {
 		_, port, err := net.SplitHostPort(address)
 		must(t, err)
