@@ -3,8 +3,6 @@ package smtpd
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"strings"
 
 	"dancemta/daneclient"
 )
@@ -16,7 +14,7 @@ const place = "session id"
 // he relays, or the alert that ends his handshake.
 func (l Listener) ClientReply(cred daneclient.Credential, err error) string {
 	if alert, ends := l.endsHandshake(cred, err); ends {
-		return fmt.Sprintf("TLS alert %d (%s)", uint8(alert), strings.TrimPrefix(alert.Error(), "tls: "))
+		return alertText(alert)
 	}
 	return foretold(clientAnswer(err, l.needsLogin()))
 }

@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"dancemta/daneclient"
 	"dancemta/internal/dnsname"
+	"dancemta/internal/maillog"
 	"dancemta/saslext"
 	"dancemta/smtpd/policy"
 	"dancemta/smtpd/wire"
@@ -62,9 +64,24 @@ func (f *front) finishHandshake(ctx context.Context, state tls.ConnectionState) 
 	}
 	err := f.judgeHandshake(ctx, cred)
 	if alert, ends := f.alertFor(err); ends {
+		f.logEarly(ctx, cred, alert, err)
 		return fmt.Errorf("%w: %w", alert, err)
 	}
 	return nil // proved, or nobody: then the session asks again and logs why
+}
+
+// logEarly writes down who is refused before there is a session.
+func (f *front) logEarly(ctx context.Context, cred daneclient.Credential, alert tls.AlertError, err error) {
+	peer := wire.PeerOf(ctx)
+	s := maillog.Session{ID: peer.Session, Listener: f.Name}
+	if peer.Addr != nil {
+		s.Peer = peer.Addr.String()
+	}
+	maillog.ClientRefused(f.opts.Logger, s, maillog.Refusal{Reason: reasonWord(err), Detail: err.Error(), Reply: alertText(alert)}, f.shown(cred, err))
+}
+
+func alertText(alert tls.AlertError) string {
+	return fmt.Sprintf("TLS alert %d (%s)", uint8(alert), strings.TrimPrefix(alert.Error(), "tls: "))
 }
 
 // judgedEarly reports whether a peer is judged before its handshake is done: those

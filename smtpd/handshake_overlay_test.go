@@ -98,6 +98,14 @@ func TestNamesToldInTheHandshake(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
+	for _, want := range []string{ // where there was no session to write them
+		`listener=abort`, `reply="TLS alert 40 (handshake failure)"`,
+		`would_match="` + n.Device.Owner + ". 3600 IN " + lab.TLSA(3, 1, 1, n.Wrong.Leaf()) + `" explain="dancemta explain client ` + n.Device.Owner + ` --listener abort"`,
+	} {
+		if !strings.Contains(w.log.String(), want) {
+			t.Errorf("no %s in the log", want)
+		}
+	}
 	if n.DNS.Asked(random.Owner) {
 		t.Error("DNS was asked for a name that no rule allows")
 	}

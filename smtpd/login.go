@@ -84,7 +84,7 @@ func (s *session) logCheck(c *clientCheck) {
 	}
 	s.countClient(c.err)
 	maillog.ClientRefused(s.opts.Logger, s.log,
-		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, s.shownByClient(c.err))
+		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, s.shown(s.cred, c.err))
 }
 
 // refreshCheck begins anew at MAIL when the verdict has come to its end, was
@@ -217,7 +217,7 @@ func (s *session) logRefused(err error, reply string) {
 			r.Identity = e.Authenticated.LogString() // the one case where it is proved
 		}
 	}
-	maillog.LoginRefused(s.opts.Logger, s.log, r, s.shownByUser(err))
+	maillog.LoginRefused(s.opts.Logger, s.log, r, s.shown(s.cred, err))
 }
 
 func (s *session) logLogin(l saslext.Login, how string) {

@@ -11,44 +11,44 @@ import (
 	"dancemta/saslext"
 )
 
-// shownByClient describes the certificate of a client refused with err.
-func (s *session) shownByClient(err error) maillog.Shown {
-	var e *daneclient.Error
-	if !errors.As(err, &e) || e.Name.IsZero() {
-		return s.shown(daneclient.Owner{}, "")
-	}
-	owner, _ := daneclient.FreeOwner(e.Name) // no owner, no record
-	return s.shown(owner, "client "+e.Name.String())
-}
-
-// shownByUser does so for a login refused with err.
-func (s *session) shownByUser(err error) maillog.Shown {
-	var e *saslext.Error
-	if !errors.As(err, &e) || e.Authenticated.IsZero() {
-		return s.shown(daneclient.Owner{}, "")
-	}
-	var owner daneclient.Owner
-	if e.Reason == saslext.Unproved { // for a stranger's chain no path is built, and no record would help him
-		owner, _ = daneclient.UserOwner(e.Authenticated.Domain)
-	}
-	return s.shown(owner, "user "+e.Authenticated.ASCIIDomain())
-}
-
-// shown describes the certificate for the log: what came, what its owner would
-// have to publish, and the words behind "dancemta explain" that show the rest.
-func (s *session) shown(owner daneclient.Owner, who string) (m maillog.Shown) {
-	if len(s.cred.Chain) == 0 {
+// shown describes for the log the certificate of a client or user refused with
+// err: what came, what its owner would have to publish, and the command that
+// shows the rest.
+func (f *front) shown(cred daneclient.Credential, err error) (m maillog.Shown) {
+	if len(cred.Chain) == 0 {
 		return m
 	}
-	sum := sha256.Sum256(s.cred.Chain[0].Raw)
-	m.Leaf, m.SPKI = hex.EncodeToString(sum[:]), s.cred.KeyDigest()
-	if e, err := owner.WouldMatch(s.cred.Chain, nil, s.opts.Now()); err == nil {
+	sum := sha256.Sum256(cred.Chain[0].Raw)
+	m.Leaf, m.SPKI = hex.EncodeToString(sum[:]), cred.KeyDigest()
+	owner, who := blamed(err)
+	if e, err := owner.WouldMatch(cred.Chain, nil, f.opts.Now()); err == nil {
 		m.WouldMatch = e.String()
 	}
-	if who != "" && harmless(who) && harmless(s.Name) {
-		m.Explain = "dancemta explain " + who + " --listener " + s.Name
+	if who != "" && harmless(who) && harmless(f.Name) {
+		m.Explain = "dancemta explain " + who + " --listener " + f.Name
 	}
 	return m
+}
+
+// blamed returns whom an error is about, in the words of "dancemta explain", and
+// where a record would help; nothing where it does not say.
+func blamed(err error) (owner daneclient.Owner, who string) {
+	var user *saslext.Error
+	var client *daneclient.Error
+	switch {
+	case errors.As(err, &user):
+		if user.Authenticated.IsZero() {
+			return owner, ""
+		}
+		if user.Reason == saslext.Unproved { // for a stranger's chain no path is built, and no record would help him
+			owner, _ = daneclient.UserOwner(user.Authenticated.Domain)
+		}
+		return owner, "user " + user.Authenticated.ASCIIDomain()
+	case errors.As(err, &client) && !client.Name.IsZero():
+		owner, _ = daneclient.FreeOwner(client.Name) // names of other kinds have no record that would help
+		return owner, "client " + client.Name.String()
+	}
+	return owner, ""
 }
 
 // harmless reports whether a text may be pasted into a shell as it is: uids of
