@@ -145,6 +145,3 @@ func (g *generations) remove(k key) {
 	delete(g.young, k)
 	delete(g.old, k)
 }
-
-// len returns how many verdicts are kept.
-func (g *generations) len() int { return len(g.young) + len(g.old) }
