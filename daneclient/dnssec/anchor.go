@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -16,6 +17,21 @@ type Anchor struct {
 	Algorithm  uint8
 	DigestType uint8
 	Digest     []byte
+
+	// Outside of these the anchor is trusted no more, or not yet (RFC 9718
+	// 2.1.3); the zero times are no bounds.
+	ValidFrom, ValidUntil time.Time
+}
+
+// problem says why an anchor must not be used at a time, "" when it may.
+func (a Anchor) problem(now time.Time) string {
+	switch {
+	case !a.ValidFrom.IsZero() && now.Before(a.ValidFrom):
+		return "not valid before " + a.ValidFrom.UTC().Format(time.DateOnly)
+	case !a.ValidUntil.IsZero() && !now.Before(a.ValidUntil):
+		return "not valid since " + a.ValidUntil.UTC().Format(time.DateOnly)
+	}
+	return ""
 }
 
 // String returns the anchor as a DS line.
@@ -44,12 +60,16 @@ func BuiltinAnchors() []Anchor {
 const maxAnchorText = 64 << 10
 
 // ParseAnchors reads DS or DNSKEY records of the root, one a line, as
-// dns-root-data's root.key and unbound-anchor write them. Of DNSKEYs only key
-// signing keys count; keys that an RFC 5011 state file marks as not (or no
-// longer) trusted are left out. The errors name the line.
+// dns-root-data's root.key and unbound-anchor write them, or IANA's
+// root-anchors.xml (RFC 9718). Of DNSKEYs only key signing keys count; keys that
+// an RFC 5011 state file marks as not (or no longer) trusted are left out. The
+// errors name the line.
 func ParseAnchors(text string) ([]Anchor, error) {
 	if len(text) > maxAnchorText {
 		return nil, fmt.Errorf("trust anchors: more than %d octets", maxAnchorText)
+	}
+	if strings.HasPrefix(strings.TrimLeft(text, "\ufeff \t\r\n"), "<") {
+		return parseXML(text)
 	}
 	var anchors []Anchor
 	number := 0
@@ -75,9 +95,6 @@ func ParseAnchors(text string) ([]Anchor, error) {
 
 // parseAnchor reads one line; ok is false for a DNSKEY that is no anchor.
 func parseAnchor(line string) (a Anchor, ok bool, err error) {
-	if strings.HasPrefix(strings.TrimSpace(line), "<") {
-		return Anchor{}, false, errors.New("this is XML; wanted are DS or DNSKEY lines, as in root.key")
-	}
 	if strings.HasPrefix(line, "$") {
 		return Anchor{}, false, errors.New("no directives here")
 	}
@@ -105,7 +122,7 @@ func parseAnchor(line string) (a Anchor, ok bool, err error) {
 	if err != nil || len(digest) != digestSizes[ds.DigestType] {
 		return Anchor{}, false, errors.New("the digest has a wrong length")
 	}
-	return Anchor{ds.KeyTag, ds.Algorithm, ds.DigestType, digest}, true, nil
+	return Anchor{KeyTag: ds.KeyTag, Algorithm: ds.Algorithm, DigestType: ds.DigestType, Digest: digest}, true, nil
 }
 
 // trustedState reads the comment that autotrust files put behind a key, such
@@ -116,15 +133,25 @@ func trustedState(comment string) bool {
 	return !found || strings.HasPrefix(state, "2") || strings.HasPrefix(state, "3")
 }
 
-// records returns the anchors as the DS RRset of the root, which has no parent
-// to publish one.
-func records(anchors []Anchor) []*dns.DS {
-	var out []*dns.DS
+// records returns the anchors that are valid at a time as the DS RRset of the
+// root, which has no parent to publish one, and how long that will be so: the
+// zero time for ever.
+func records(anchors []Anchor, now time.Time) (set []*dns.DS, until time.Time) {
 	for _, a := range anchors {
-		out = append(out, &dns.DS{
-			Hdr:    dns.RR_Header{Name: root, Rrtype: dns.TypeDS, Class: dns.ClassINET},
-			KeyTag: a.KeyTag, Algorithm: a.Algorithm, DigestType: a.DigestType, Digest: hex.EncodeToString(a.Digest),
-		})
+		if a.problem(now) != "" {
+			continue
+		}
+		set = append(set, a.record())
+		if !a.ValidUntil.IsZero() && (until.IsZero() || a.ValidUntil.Before(until)) {
+			until = a.ValidUntil
+		}
 	}
-	return out
+	return set, until
+}
+
+func (a Anchor) record() *dns.DS {
+	return &dns.DS{
+		Hdr:    dns.RR_Header{Name: root, Rrtype: dns.TypeDS, Class: dns.ClassINET},
+		KeyTag: a.KeyTag, Algorithm: a.Algorithm, DigestType: a.DigestType, Digest: hex.EncodeToString(a.Digest),
+	}
 }

@@ -103,7 +103,13 @@ func (l *lookup) rememberCut(k question, c *cut, err error) {
 // findCut asks for the DS of a name and judges the answer.
 func (l *lookup) findCut(ctx context.Context, name string, parent *zone) (*cut, error) {
 	if name == root {
-		return l.secureChild(ctx, root, records(l.mem.anchors), time.Time{}, Step{
+		set, until := records(l.mem.anchors, l.now)
+		if len(set) == 0 && len(l.mem.anchors) > 0 {
+			err := asFault(bogus("none of the trust anchors is valid now"))
+			err.hint = "are they those of today's root, and is the clock right?"
+			return nil, l.blame(root, question{root, dns.TypeDNSKEY}, err)
+		}
+		return l.secureChild(ctx, root, set, until, Step{
 			Zone: root, Name: root, Type: "DS", State: Secure, Detail: "trust anchor",
 		})
 	}

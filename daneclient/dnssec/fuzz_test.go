@@ -170,6 +170,7 @@ func judge(t *testing.T, z *zone, r *reply, q question) {
 func FuzzAnchors(f *testing.F) {
 	f.Add(builtin)
 	f.Add(ksk2017 + " ;;state=2")
+	f.Add(ianaXML)
 	f.Add("$GENERATE 1-9 . IN DS $ 8 2 00")
 	f.Fuzz(func(t *testing.T, text string) {
 		anchors, err := ParseAnchors(text)
