@@ -49,7 +49,7 @@ func arguments(argv []string) []string {
 func newSend() *cobra.Command {
 	f := &sendFlags{}
 	c := &cobra.Command{
-		Use:   "send [sendmail's flags] --relay HOST[:PORT] RECIPIENT...",
+		Use:   "send [flags] RECIPIENT...",
 		Short: "Send one message through a relay, as sendmail would: a client that speaks DANE",
 		Long: `Read a message from standard input and hand it to a relay, for machines that have no
 mail server. Nothing is queued: when it cannot be sent now the exit code is 9, and
@@ -118,13 +118,13 @@ func (f *sendFlags) register(c *cobra.Command) {
 
 	p.StringVar(&f.relay, "relay", "", "the relay as `HOST` or HOST:PORT (default port: 25, for users 587, for implicit TLS 465)")
 	p.StringVar(&f.domain, "domain", "", "use the MX hosts of this `domain`, at port 25 or domain:PORT")
-	p.StringVar(&f.tls, "tls", tlsStart, "\"starttls\" or \"implicit\": how TLS `begins`")
+	p.StringVar(&f.tls, "tls", tlsStart, "the `kind` of TLS: \"starttls\" or \"implicit\"")
 	p.StringVar(&f.tlsCA, "tls-ca", "", "a PEM `file` of CAs that decide on a relay without TLSA records")
 	p.StringVar(&f.cert, "cert", "", "our certificate, a PEM `file` with its chain")
 	p.StringVar(&f.key, "key", "", "its private key, a PEM `file`")
 	p.StringVar(&f.clientName, "client-name", "", "our TLSA owner `name`, told to a relay that asks by dane_clientid")
 	p.IntVar(&f.extension, "extension-type", int(clientid.DefaultType), "the `number` of that TLS extension")
-	p.StringVar(&f.auth, "auth", "", "\"external\": `login` or nothing (default: where offered, with a user's certificate)")
+	p.StringVar(&f.auth, "auth", "", "the `login`: \"external\" sends nothing without one (default: where offered, with a user's certificate)")
 	p.StringVar(&f.dns, "dns", "127.0.0.1:53", "a recursive resolver, as `IP:port`")
 	p.StringVar(&f.anchors, "trust-anchors", "", "a `file` with DS or DNSKEY lines of the root (default: the built-in keys)")
 	p.StringVar(&f.myName, "hostname", "", "our `name` in EHLO (default: this host's)")
