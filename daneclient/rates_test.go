@@ -270,11 +270,19 @@ func TestDeadZoneForMinutes(t *testing.T) {
 // remembering is a resolver that answers a name again without asking anybody.
 type remembering struct {
 	slow
-	known map[string]bool
+	known sync.Map
+}
+
+func (r *remembering) Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer {
+	a := r.slow.Lookup(ctx, name, t)
+	if a.State == dnssec.Secure {
+		r.known.Store(name, true)
+	}
+	return a
 }
 
 func (r *remembering) Cached(name dnsname.Name, _ dnssec.Type) (dnssec.Answer, bool) {
-	if r.known[name.String()] {
+	if _, ok := r.known.Load(name); ok {
 		return r.answer, true
 	}
 	return dnssec.Answer{}, false
@@ -289,8 +297,8 @@ func TestCachedRecordsAreFree(t *testing.T) {
 	}
 	cold := peers(t, 2, func(i int) string { return fmt.Sprintf("mx%d.dead.test", i) }, samePeer)
 	synctest.Test(t, func(t *testing.T) {
-		dns := &remembering{known: map[string]bool{"_smtp-client.mx.dead.test": true}}
-		dns.answer = secure(publish(t, 3, 1, 1, key))
+		dns := &remembering{slow: slow{answer: secure(publish(t, 3, 1, 1, key))}}
+		dns.known.Store(dnsname.MustParse("_smtp-client.mx.dead.test"), true)
 		v := verifier(t, daneclient.Options{Resolver: dns, PerZone: 1, Rate: perMinute(1)})
 		stuck := make(chan []error, 1)
 		go func() { stuck <- all(t.Context(), v, cold[:1]) }()
@@ -304,10 +312,33 @@ func TestCachedRecordsAreFree(t *testing.T) {
 		if took := time.Since(start); took != 0 || dns.asked.Load() != 1 {
 			t.Errorf("answers at hand took %v and %d lookups", took, dns.asked.Load()-1)
 		}
-		if _, err := v.Client(t.Context(), cold[1], anyName); reasonOf(t, err) != daneclient.Overloaded {
-			t.Errorf("a name that is not at hand: %v", err)
+		_, err := v.Client(t.Context(), cold[1], anyName)
+		if took := time.Since(start); reasonOf(t, err) != daneclient.Overloaded || took != 0 {
+			t.Errorf("over a rate, where there is no place either: %v after %v", err, took)
 		}
 		<-stuck
+	})
+}
+
+// Many come under one name at once, while nobody knows its records: one asks and
+// pays, the others have the answer when there is a place for them.
+func TestFirstAnswerServesAllWhoWait(t *testing.T) {
+	creds := make([]daneclient.Credential, 10)
+	for i := range creds {
+		creds[i] = selfSigned(device)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		dns := &remembering{slow: slow{delay: time.Second, answer: secure(publish(t, 3, 1, 1, creds[0].Chain[0]))}}
+		v := verifier(t, daneclient.Options{Resolver: dns, PerZone: 1, Rate: perMinute(2)})
+		for i, err := range all(t.Context(), v, creds) {
+			if want := map[bool]daneclient.Reason{true: 0, false: daneclient.NoMatch}[i == 0]; reasonOf(t, err) != want {
+				t.Errorf("certificate %d: %v", i, err)
+			}
+		}
+		other := selfSigned("mx.other.test")
+		if _, err := v.Client(t.Context(), other, anyName); dns.asked.Load() != 2 {
+			t.Errorf("%d lookups, want one for each name: %v", dns.asked.Load(), err)
+		}
 	})
 }
 
