@@ -63,12 +63,14 @@ func verdictWord(err error) string {
 }
 
 // countClient counts a verdict about the certificate as a client's.
-func (s *session) countClient(err error) {
+func (s *session) countClient(err error) { s.front.countClient(s.cred, err) }
+
+func (f *front) countClient(cred daneclient.Credential, err error) {
 	source := daneclient.SourceCertificate
-	if s.cred.Named {
+	if cred.Named {
 		source = daneclient.SourceExtension
 	}
-	s.opts.Counters.Client(source, verdictWord(err))
+	f.opts.Counters.Client(source, verdictWord(err))
 }
 
 // countLogin counts a login, but for a certificate that is no user's where nobody

@@ -70,8 +70,9 @@ func (f *front) finishHandshake(ctx context.Context, state tls.ConnectionState) 
 	return nil // proved, or nobody: then the session asks again and logs why
 }
 
-// logEarly writes down who is refused before there is a session.
+// logEarly writes down and counts who is refused before there is a session.
 func (f *front) logEarly(ctx context.Context, cred daneclient.Credential, alert tls.AlertError, err error) {
+	f.countClient(cred, err)
 	peer := wire.PeerOf(ctx)
 	s := maillog.Session{ID: peer.Session, Listener: f.Name}
 	if peer.Addr != nil {

@@ -130,3 +130,18 @@ func outcome(t *testing.T, addr, listener string, cert *tls.Certificate) string 
 	d.expect("MAIL FROM:<a@partner.test>", "250 ")
 	return d.cmd("RCPT TO:<a@remote.test>")
 }
+
+func TestCountsOfWhoIsAborted(t *testing.T) {
+	n := internet(t)
+	c := &tallies{seen: map[string]int{}}
+	w := labWorld(t, n, n.DNS.Addr(), func(o *Options) { o.Listeners, o.Counters = extensionListeners, c })
+	got := outcome(t, w.serve()["abort"], "abort", told(&n.Wrong, name(n.Device.Owner)))
+	if want := "handshake failure"; !strings.Contains(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got := c.seen["client extension no-match"]; got != 1 {
+		t.Errorf("counted %v, want one client extension no-match", c.seen)
+	}
+}
