@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -124,7 +125,7 @@ func (v *queueView) each(ctx context.Context, f func(queue.Summary) error, comma
 }
 
 func notInQueue(args []string) error {
-	return &exitError{exitNotFound, fmt.Errorf("%s: %w", args, queue.ErrNotFound), []string{"it may have been delivered or bounced: the log knows"}}
+	return &exitError{exitNotFound, fmt.Errorf("%s: %w", strings.Join(args, " "), queue.ErrNotFound), []string{"it may have been delivered or bounced: the log knows"}}
 }
 
 // storeError adds what an operator can do about a store that does not open.
