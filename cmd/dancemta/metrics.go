@@ -36,15 +36,22 @@ func listenMetrics(c config.Metrics) (net.Listener, error) {
 	return es[0].Listener, nil
 }
 
-// newMetrics makes the counters, nil when nobody will ask for them. The store is
-// asked only once p.run has begun.
+// newMetrics makes the counters and the watch of the trust anchors, nil when nobody
+// will ask for them. Store and resolver are asked only once p.run has begun.
 func (p *parts) newMetrics() *metrics.Metrics {
 	if p.cfg.Metrics.Address == "" {
 		return nil
 	}
+	anchors, err := readAnchors(p.cfg.DNS)
+	if err != nil {
+		anchors = nil // the resolver says so, and the start ends
+	}
+	survey := func(ctx context.Context) ([]dnssec.AnchorStatus, error) { return p.resolver.Anchors(ctx) }
+	p.anchors = newAnchorWatch(survey, anchors)
 	return metrics.New(metrics.Options{
 		Version: version, Extension: clientid.Supported,
-		Queue: func() metrics.Queue { return metrics.Queue(p.store.Gauges()) },
+		Queue:   func() metrics.Queue { return metrics.Queue(p.store.Gauges()) },
+		Anchors: p.anchors.list,
 	})
 }
 

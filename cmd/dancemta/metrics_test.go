@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -133,14 +134,24 @@ func play(t *testing.T, d *demo) {
 func TestMetrics(t *testing.T) {
 	d := demoWithMetrics(t)
 	address := d.server.addresses[metricsEar]
+	text, err := os.ReadFile(filepath.Join(d.dir, "root.ds"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchors, err := dnssec.ParseAnchors(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchor := fmt.Sprintf("dancemta_trust_anchor_matched{key_tag=\"%d\"}", anchors[0].KeyTag)
 	before := scrape(t, address)
 	for series, value := range before {
-		if value != "0" && !strings.HasPrefix(series, "dancemta_build_info{") {
+		if value != "0" && !strings.HasPrefix(series, "dancemta_build_info{") && series != anchor {
 			t.Errorf("%s is %s at the start", series, value)
 		}
 	}
 	play(t, d)
 	waitSample(t, address, `dancemta_deliveries_total{result="delivered"}`, "1")
+	waitSample(t, address, anchor, "1")
 	waitSample(t, address, `dancemta_queue_messages{state="active"}`, "0")
 	after := scrape(t, address)
 	if len(after) != len(before) {
@@ -159,6 +170,7 @@ func TestMetrics(t *testing.T) {
 		`dancemta_wire_events_total{event="nul octet"}`:                                "1",
 		`dancemta_accepted_message_bytes_count{listener="relay"}`:                      "1",
 		`dancemta_deliveries_total{result="delivered"}`:                                "1",
+		anchor: "1",
 		// The device's TLSA, known by the time that the other key is shown; rick's; MX, A and
 		// AAAA of the delivery.
 		`dancemta_lookups_total{cache="miss",state="secure"}`: "5",

@@ -38,6 +38,7 @@ type parts struct {
 
 	metrics  *metrics.Metrics // nil: nothing is counted
 	scrapes  net.Listener     // where they are shown; nil: nowhere
+	anchors  *anchorWatch     // nil without metrics
 	live     atomic.Pointer[live]
 	cert     *servercert.Store // nil without TLS
 	resolver *dnssec.Resolver

@@ -38,6 +38,9 @@ func (p *parts) reload() {
 		}
 	}
 	p.resolver.SetAnchors(anchors)
+	if p.anchors != nil {
+		p.anchors.set(anchors)
+	}
 	p.verifier.SetRoots(roots) // and forgets what rested on the old anchors
 	p.live.Store(l)            // last: new rules make sessions ask for their identity again
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))

@@ -112,6 +112,7 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	wait.Go(func() { p.selfTest(testCtx) })
 	if p.scrapes != nil {
 		wait.Go(func() { p.serveMetrics(queueCtx) }) // as long as there is anything to see
+		wait.Go(func() { p.anchors.run(queueCtx) })
 	}
 	broken := make(chan error, len(ears))
 	for _, e := range ears {

@@ -27,7 +27,7 @@ type Queue struct {
 // Anchor is a trust anchor of the resolver.
 type Anchor struct {
 	KeyTag  uint16
-	Matched bool // a key of the root, when that was last proved
+	Matched bool // a key of the live root
 }
 
 // Options of New. Queue and Anchors are asked at each scrape and must be quick;

@@ -93,7 +93,7 @@ var (
 	storeBroken = metric{"dancemta_store_broken", gauge,
 		"1 when the store is broken: no mail is taken or delivered until the disk is mended and the server restarted.", nil}
 	anchorMatched = metric{"dancemta_trust_anchor_matched", gauge,
-		"1 for a trust anchor that matched a key of the root when it was last proved; 0 for one that did not, or was not tried yet.",
+		"1 for a trust anchor of DNSSEC that matched the live root at the last look, which is hourly; 0 for one that did not, or was not compared yet.",
 		[]label{{"key_tag", nil}}}
 	buildInfo = metric{"dancemta_build_info", gauge,
 		"Always 1. Whether this build knows dane_clientid stands in the label extension.",
