@@ -17,9 +17,7 @@ func check(c *Config, f *faults) {
 	if c.Postmaster.IsNull() && f.index.has("postmaster") && f.clean("postmaster") {
 		f.key("postmaster", "is empty", "write a mail address")
 	}
-	if len(c.DNS.Upstreams) == 0 && f.index.has("dns.upstreams") && f.clean("dns.upstreams") {
-		f.key("dns.upstreams", "names no resolver", `write for example ["127.0.0.1:53"]`)
-	}
+	checkDNS(c, f)
 	checkTLS(c, f)
 	checkListeners(c, f)
 	checkRelayDomains(c, f)

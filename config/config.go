@@ -108,11 +108,30 @@ type DANE struct {
 // DNS says whom to ask and what to trust. Answers are validated here, so any
 // recursive resolver serves.
 type DNS struct {
-	// dns.upstreams (required): recursive resolvers as "IP:port", tried in order.
+	// dns.upstreams (required): recursive resolvers, at most 8, tried in order: as
+	// "IP:port" (UDP, and TCP for what does not fit) or, over TLS, as
+	// "tls://IP:port#name", whose certificate must be good for the name, or
+	// "tls://IP:port#sha256/BASE64", whose public key must have this SHA-256 digest.
 	Upstreams []Upstream `toml:"upstreams"`
-	// dns.trust_anchors: a file with DS or DNSKEY lines of the root, as root.key
-	// of other resolvers. Default: the built-in keys 20326 and 38696.
+	// dns.tls_roots: a PEM file with the CAs at which the certificates of resolvers
+	// with a name must end. Default: those that this host trusts.
+	TLSRoots Path `toml:"tls_roots"`
+	// dns.tls_certificate: a PEM file with the chain that we show to resolvers over
+	// TLS that ask for one. Default: none is shown.
+	TLSCertificate Path `toml:"tls_certificate"`
+	// dns.tls_key: the PEM file with its private key. Both are read again on SIGHUP.
+	TLSKey Path `toml:"tls_key"`
+	// dns.trust: who proves answers: "validate" (this server, from the trust anchors
+	// down) or "ad" (the resolvers, which say so by the AD bit; all must be on
+	// loopback, and not the stub of systemd-resolved). Default "validate".
+	Trust Trust `toml:"trust"`
+	// dns.trust_anchors: a file with DS or DNSKEY lines of the root, as root.key of
+	// other resolvers, or IANA's root-anchors.xml. Read again on SIGHUP. Default:
+	// the built-in keys 20326 and 38696.
 	TrustAnchors Path `toml:"trust_anchors"`
+	// dns.clock_skew: by how much the dates of signatures may be off, at most "5m".
+	// Default: not at all; a clock that is right is better.
+	ClockSkew Duration `toml:"clock_skew"`
 	// dns.timeout: the longest time for one answer, its whole chain of proof
 	// included. Default "5s".
 	Timeout Duration `toml:"timeout"`

@@ -72,7 +72,7 @@ func defaults() *Config {
 	return &Config{
 		Log:  Log{Level: "info", Format: Text},
 		DANE: DANE{ExtensionType: 65500},
-		DNS:  DNS{Timeout: Duration{5 * time.Second}},
+		DNS:  DNS{Trust: Validate, Timeout: Duration{5 * time.Second}},
 		Limits: Limits{
 			MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{120, time.Minute}, LookupRatePerZone: Rate{600, time.Minute},
@@ -103,7 +103,7 @@ func (c *Config) fillLists() {
 
 // resolvePaths makes the paths absolute.
 func (c *Config) resolvePaths(dir string) {
-	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors}
+	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors, &c.DNS.TLSRoots, &c.DNS.TLSCertificate, &c.DNS.TLSKey}
 	if c.DANE.PKIXRoots != SystemRoots {
 		paths = append(paths, (*Path)(&c.DANE.PKIXRoots))
 	}

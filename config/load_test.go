@@ -85,7 +85,8 @@ func TestFull(t *testing.T) {
 			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, nil, Unauthenticated, true},
 		},
 		DANE: DANE{65500, PKIXRoots(in("roots.pem"))},
-		DNS:  DNS{[]Upstream{"127.0.0.1:53", "[::1]:53"}, in("root.key"), Duration{5 * time.Second}},
+		DNS: DNS{[]Upstream{"127.0.0.1:53", "tls://192.0.2.53:853#dns.example.org", "tls://[2001:db8::53]:853#sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
+			in("dns-roots.pem"), in("mx.pem"), in("mx.key"), Validate, in("root.key"), Duration{time.Minute}, Duration{5 * time.Second}},
 		RelayDomains: []RelayDomain{
 			{Domain: name("example.org"), Recipients: RecipientsFile, RecipientsFile: in("recipients.txt"), NextHop: []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
 			{Domain: name("xn--bcher-kva.example"), Recipients: RecipientsAny},
@@ -108,7 +109,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 71, "rule[2].from": 75, "authzid[0].to": 87, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 80, "rule[2].from": 84, "authzid[0].to": 96, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}
@@ -156,6 +157,8 @@ func TestAbsentIsSafe(t *testing.T) {
 		"nobody logs in without AUTH":         !l.ImplicitLogin,
 		"private targets are refused":         !c.Delivery.AllowPrivateTargets,
 		"mail goes to port 25":                c.Delivery.MXPort == 25,
+		"we validate":                         c.DNS.Trust == Validate && c.DNS.ClockSkew.Duration == 0,
+		"the system's CAs prove resolvers":    c.DNS.TLSRoots == "" && c.DNS.TLSCertificate == "",
 		"built-in trust anchors":              c.DNS.TrustAnchors == "",
 		"DNS has 5 seconds":                   c.DNS.Timeout.Duration == 5*time.Second,
 		"messages are bounded":                c.Limits.MessageSize.Bytes == 50<<20,
@@ -191,7 +194,10 @@ func TestForms(t *testing.T) {
 		{new(Size), "1B 512KiB 2147483647GiB", "0B 1 1KB 1.5MiB -1B 2147483648B 1KiBB"},
 		{new(Rate), "1/s 60/m 1000/h 1000000/s", "0/m 1000001/s 99999999999999999999/m 60 60/ /m 60/d 60/min 60/60s 60/M -1/s +1/s 1.5/s 60/m/m 0x10/m 1_0/m"},
 		{new(ListenAddress), ":25 127.0.0.1:0 [::]:65535", "25 : :65536 :-1 :+1 :smtp mx.test:25 [::1] ::1:25"},
-		{new(Upstream), "127.0.0.1:53 [::1]:5353", "127.0.0.1 :53 127.0.0.1:0 localhost:53 127.0.0.1:65536"},
+		{new(Upstream), "127.0.0.1:53 [::1]:5353 tls://127.0.0.1:853#dns.test tls://[::1]:853#DNS.test tls://[::1]:853#sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+			"127.0.0.1 :53 127.0.0.1:0 localhost:53 127.0.0.1:65536 127.0.0.1:53#dns.test tls://127.0.0.1:853 tls://127.0.0.1:853# tls://dns.test:853#dns.test tls://127.0.0.1:853#127.0.0.1 " +
+				"tls://127.0.0.1:853#a..b tls://127.0.0.1:853#a#b tls://127.0.0.1:853#sha256/ tls://127.0.0.1:853#sha256/AAAA tls://127.0.0.1:0#dns.test TLS://127.0.0.1:853#dns.test"},
+		{new(Trust), "validate ad", "AD none dnssec"},
 		{new(HostPort), "a.test:25 [::1]:25 10.0.0.1:2525 bücher.test:25", "a.test :25 a_b.test:25 a.test:0 a.test:x"},
 		{new(AddressPattern), `any own a@b.test @b.test *@b.test *@*.b.test @*.b.test "a"@b.test a@[192.0.2.1]`, `ANY b.test a*@b.test a@*.b.test @any *@any @ @* a@b@c.test @_x.test a@`},
 		{new(Path), "a /a/b", "\x00"},

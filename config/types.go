@@ -30,7 +30,8 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[Rate]():               `a rate such as "10/s", "60/m" or "1000/h"`,
 	reflect.TypeFor[ListenAddress]():      `an IP address and a port such as "192.0.2.1:25", "[2001:db8::1]:25" or ":25"`,
 	reflect.TypeFor[HostPort]():           `a host and a port such as "mail.example.org:25" or "[192.0.2.1]:25"`,
-	reflect.TypeFor[Upstream]():           `an IP address and a port such as "127.0.0.1:53" or "[::1]:53"`,
+	reflect.TypeFor[Upstream]():           `an IP address and a port such as "127.0.0.1:53" or "[::1]:53", or "tls://192.0.2.1:853#name", or "tls://192.0.2.1:853#sha256/DIGEST"`,
+	reflect.TypeFor[Trust]():              quoteAll(trusts),
 	reflect.TypeFor[AddressPattern]():     `"any", "own", "rick@example.org", "@example.org" or "*@*.example.org"`,
 	reflect.TypeFor[Level]():              quoteAll(levels),
 	reflect.TypeFor[Format]():             quoteAll(formats),
@@ -320,19 +321,6 @@ func (a *ListenAddress) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%q is no address to listen on", b)
 	}
 	*a = ListenAddress(b)
-	return nil
-}
-
-// Upstream is the address of a resolver, IP:port.
-type Upstream string
-
-// UnmarshalText reads IP:port. A host name would need the resolver first.
-func (u *Upstream) UnmarshalText(b []byte) error {
-	a, err := netip.ParseAddrPort(string(b))
-	if err != nil || a.Port() == 0 {
-		return fmt.Errorf("%q is no address of a resolver", b)
-	}
-	*u = Upstream(b)
 	return nil
 }
 
