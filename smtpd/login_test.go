@@ -35,6 +35,7 @@ func TestAuth(t *testing.T) {
 		{"mismatch", "sub", userPeer("rick"), daneclient.NoMatch, "", "535 5.7.8 ", true},
 		{"insecure", "sub", userPeer("rick"), daneclient.Insecure, "", "535 5.7.8 ", true},
 		{"dns", "sub", userPeer("rick"), daneclient.FailedDNS, "", "454 4.7.0 ", true},
+		{"over a rate", "sub", userPeer("rick"), daneclient.Overloaded, "", "454 4.7.0 ", true},
 		{"no rule", "sub", certPeer(), 0, "", "504 5.5.4 ", false},
 		{"a client's certificate", "sub", clientPeer(mtaName), 0, "", "535 5.7.8 ", true},
 		{"plaintext", "sub", plainPeer(), 0, "", "504 5.5.4 ", false},

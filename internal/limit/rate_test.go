@@ -57,8 +57,13 @@ func TestBucketsOfOthers(t *testing.T) {
 // Has takes nothing and makes no key.
 func TestBucketsHas(t *testing.T) {
 	b := limit.NewBuckets[string](limit.Rate{N: 1, Per: time.Minute}, 9, newClock().time)
-	if !b.Has("a", limit.Known) || !b.Has("a", limit.Known) || b.Keys() != 0 || !b.Take("a", limit.Known) || b.Has("a", limit.Known) {
-		t.Error("Has took a token, or Take none")
+	for range 2 {
+		if !b.Has("a", limit.Known) || b.Keys() != 0 {
+			t.Error("Has took a token")
+		}
+	}
+	if !b.Take("a", limit.Known) || b.Has("a", limit.Known) {
+		t.Error("Take took none")
 	}
 }
 
