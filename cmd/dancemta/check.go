@@ -157,23 +157,6 @@ func (r *report) laboratory(cfg *config.Config) {
 	}
 }
 
-func (r *report) dns(ctx context.Context, cfg *config.Config) {
-	resolver, err := newResolver(cfg.DNS, nil, nil)
-	if err != nil {
-		r.problem(err)
-		return
-	}
-	defer resolver.Close()
-	ctx, cancel := selfTestContext(ctx)
-	defer cancel()
-	if err := resolver.SelfTest(ctx); err != nil {
-		r.problem(unavailable(fmt.Errorf("DNSSEC: %w", err), "until this works, all logins are answered 454"))
-		return
-	}
-	r.ok("the root's keys are proved through %v", cfg.DNS.Upstreams)
-	r.hostname(ctx, cfg, resolver)
-}
-
 // hostname asks for our own name: other servers refuse one that does not exist.
 func (r *report) hostname(ctx context.Context, cfg *config.Config, resolver *dnssec.Resolver) {
 	var states []string

@@ -19,6 +19,7 @@ import (
 	"dancemta/config"
 	"dancemta/daneclient"
 	"dancemta/daneclient/clientid"
+	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/explain"
 	"dancemta/internal/pemfile"
@@ -171,7 +172,7 @@ func (f *explainFlags) scene() (s *scene, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	resolver, err := newResolver(cfg.DNS, nil, nil)
+	resolver, _, err := newResolver(cfg.DNS, dnssec.Options{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -55,15 +55,8 @@ func (d *keyDNS) resolver(env keyEnv) (*dnssec.Resolver, error) {
 		}
 		c = cfg.DNS
 	}
-	anchors, err := readAnchors(c)
-	if err != nil {
-		return nil, err
-	}
-	var upstreams []string
-	for _, u := range c.Upstreams {
-		upstreams = append(upstreams, string(u))
-	}
-	return dnssec.New(dnssec.Options{Upstreams: upstreams, Anchors: anchors, Timeout: c.Timeout.Duration, Now: env.now})
+	r, _, err := newResolver(c, dnssec.Options{Now: env.now})
+	return r, err
 }
 
 // look returns the function that asks every server of a zone, and what ends it.

@@ -41,6 +41,7 @@ type parts struct {
 	anchors  *anchorWatch     // nil without metrics
 	live     atomic.Pointer[live]
 	cert     *servercert.Store // nil without TLS
+	dnsCert  *servercert.Store // shown to resolvers; nil: none
 	resolver *dnssec.Resolver
 	verifier *daneclient.Verifier
 	store    *boltstore.Store
@@ -69,7 +70,7 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 		return nil, err
 	}
 	p.metrics = p.newMetrics()
-	if p.resolver, err = newResolver(cfg.DNS, log, p.countLookups()); err != nil {
+	if p.resolver, p.dnsCert, err = newResolver(cfg.DNS, dnssec.Options{Logger: log, OnLookup: p.countLookups()}); err != nil {
 		return nil, err
 	}
 	so.Logger = log
@@ -133,35 +134,6 @@ func newCertificate(c config.TLS) (*servercert.Store, error) {
 		return nil, unavailable(err, "see [tls] in the configuration")
 	}
 	return s, nil
-}
-
-// newResolver makes the resolver; count hears of its answers and may be nil.
-func newResolver(c config.DNS, log *slog.Logger, count func(dnssec.State, bool)) (*dnssec.Resolver, error) {
-	anchors, err := readAnchors(c)
-	if err != nil {
-		return nil, err
-	}
-	upstreams := make([]string, len(c.Upstreams))
-	for i, u := range c.Upstreams {
-		upstreams[i] = string(u)
-	}
-	return dnssec.New(dnssec.Options{Upstreams: upstreams, Anchors: anchors, Timeout: c.Timeout.Duration, Logger: log, OnLookup: count})
-}
-
-// readAnchors returns the root's keys from the file, or the built-in ones.
-func readAnchors(c config.DNS) ([]dnssec.Anchor, error) {
-	if c.TrustAnchors == "" {
-		return dnssec.BuiltinAnchors(), nil
-	}
-	text, err := os.ReadFile(string(c.TrustAnchors))
-	if err != nil {
-		return nil, unavailable(err, "see dns.trust_anchors in the configuration")
-	}
-	anchors, err := dnssec.ParseAnchors(string(text))
-	if err != nil {
-		return nil, unavailable(fmt.Errorf("%s: %w", c.TrustAnchors, err), "each line holds a DS or DNSKEY record of the root")
-	}
-	return anchors, nil
 }
 
 // newLive reads the rules and the files that they name.

@@ -5,6 +5,7 @@ import (
 
 	"dancemta/config"
 	"dancemta/internal/maillog"
+	"dancemta/internal/servercert"
 )
 
 // reload reads the configuration again. Either all of it is right and takes
@@ -31,8 +32,11 @@ func (p *parts) reload() {
 		maillog.ReloadRefused(p.log, err)
 		return
 	}
-	if p.cert != nil {
-		if err := p.cert.Reload(); err != nil { // keeps the old pair on an error
+	for _, cert := range []*servercert.Store{p.cert, p.dnsCert} {
+		if cert == nil {
+			continue
+		}
+		if err := cert.Reload(); err != nil { // keeps the old pair on an error
 			maillog.ReloadRefused(p.log, err)
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"dancemta/config"
-	"dancemta/internal/pemfile"
 )
 
 // readRoots returns the CAs behind TLSA records of usages 0 and 1; nil when the
@@ -30,13 +29,5 @@ func readRoots(c config.DANE) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, unavailable(err, hint)
 	}
-	roots, err := pemfile.Certificates(text)
-	if err != nil {
-		return nil, unavailable(fmt.Errorf("%s: %w", c.PKIXRoots, err), hint)
-	}
-	pool := x509.NewCertPool()
-	for _, root := range roots {
-		pool.AddCert(root)
-	}
-	return pool, nil
+	return poolOf(string(c.PKIXRoots), text, hint)
 }
