@@ -59,7 +59,7 @@ fuzz: ## every fuzz target for FUZZTIME
 		done; \
 	done
 
-bench: ## figures of docs/performance.md
+bench: ## all benchmarks, or those that BENCH names
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
 
 mutants: overlay ## each removed check must make a test fail
