@@ -69,7 +69,13 @@ func (e *Explainer) Client(ctx context.Context, cred daneclient.Credential) *Rep
 func (e *Explainer) ClientName(ctx context.Context, name dnsname.Name) *Report {
 	x := e.begin(ctx, kindClient, daneclient.Credential{})
 	x.about(name)
-	if err := e.Verifier.Published(x.ctx, name, x.allowsClient); err != nil {
+	var err error
+	if _, no := daneclient.FreeOwner(name); no != nil { // Published judges _user.D as users'
+		err = &daneclient.Error{Reason: daneclient.ForbiddenName, Name: name, Detail: "never names a client"}
+	} else {
+		err = e.Verifier.Published(x.ctx, name, x.allowsClient)
+	}
+	if err != nil {
 		x.refused(err, e.ClientReply(daneclient.Credential{}, err))
 	}
 	return x.finish()

@@ -216,6 +216,7 @@ func TestCases(t *testing.T) {
 		{"name-without-records", name("_smtp-client.new.partner.test"), explain.Refused, "no-record", denied, `publish a TLSA record at _smtp-client.new.partner.test: "dancemta tlsa" prints it`},
 		{"name-without-rule", name("_smtp-client.mx.stranger.test"), explain.Refused, "not-allowed", denied, noRule},
 		{"name-of-a-server", name("_25._tcp.mx.partner.test"), explain.Refused, "forbidden-name", denied, "without labels such as _user or _tcp"},
+		{"name-of-users", name("_user.partner.test"), explain.Refused, "forbidden-name", denied, `"dancemta explain user"`},
 		{"identity", func() *explain.Report { return e.UserName(t.Context(), rick) }, explain.Open, "", "", "explain it once more with the certificate"},
 		{"identity-without-rule", func() *explain.Report { return e.UserName(t.Context(), nobody) }, explain.Refused, "not-allowed", loginFailed, `who = "x@example.test" (or for all users of the domain: "*@example.test")`},
 	} {
