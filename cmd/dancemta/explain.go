@@ -46,7 +46,7 @@ when that cannot be said now, such as when DNS does not answer.`
 func newExplainClient() *cobra.Command {
 	f := &explainFlags{}
 	c := &cobra.Command{
-		Use:   "client NAME|cert.pem",
+		Use:   "client NAME | cert.pem | NAME cert.pem",
 		Short: "Explain what becomes of a mail server or device",
 		Long: `Judge a client as a relay listener does, by the same code, and show what is seen on
 the way: where the name comes from, the rule that decides, each step of DNSSEC, each
