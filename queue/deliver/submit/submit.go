@@ -104,7 +104,7 @@ func Send(ctx context.Context, o Options, m smtpclient.Message) ([]Result, error
 	}
 	s := &submission{o: o, m: m, results: make([]Result, len(m.Recipients))}
 	for i, to := range m.Recipients {
-		s.results[i].Recipient = to
+		s.results[i] = Result{Recipient: to, Err: errNotTried} // only a relay's word makes it nil
 		s.open = append(s.open, i)
 	}
 	hosts, err := o.hosts(ctx)
@@ -119,6 +119,8 @@ func Send(ctx context.Context, o Options, m smtpclient.Message) ([]Result, error
 	}
 	return s.results, nil
 }
+
+var errNotTried = errors.New("no relay was tried")
 
 // submission gathers results. Indices are those of m.Recipients.
 type submission struct {

@@ -243,6 +243,19 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
+// Who is interrupted has sent nothing.
+func TestInterrupted(t *testing.T) {
+	s := newStage(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, to := range []func(*Options){relay("good.relay.test"), domain("good.test")} {
+		all, err := Send(ctx, s.options(to), mail("x", "b@b.test", "c@b.test"))
+		if err != nil || len(all) != 2 || all[0].Err == nil || all[1].Err == nil || Permanent(all[0].Err) {
+			t.Errorf("%+v, %v", all, err)
+		}
+	}
+}
+
 func TestPermanent(t *testing.T) {
 	for err, want := range map[error]bool{
 		errors.New("who knows"):                                 false,
