@@ -23,11 +23,16 @@ const (
 	startTries   = 3                // a port found free may be taken before its server has it
 )
 
+// TLSName is in the certificate of unbound.
+const TLSName = "dns.test"
+
 // RealDNS is the same world served by nsd, with unbound as validating resolver
 // in front of it: two strangers who judge what the lab made.
 type RealDNS struct {
 	NSD     string // host:port
 	Unbound string // host:port
+	TLS     string // host:port where unbound serves over TLS, as TLSName
+	TLSCA   *CA    // of its certificate
 	Dir     string // holds the zone files, nsd.conf, unbound.conf, root.ds, root.anchors (for delv) and logs
 	running []*process
 }
@@ -49,7 +54,11 @@ func Missing(programs ...string) []string {
 func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
 	r := &RealDNS{Dir: dir}
 	zones, err := w.WriteZoneFiles(dir)
+	r.TLSCA = NewCA("unbound's CA", CAOptions{})
+	cred := r.TLSCA.Issue(LeafOptions{Names: []string{TLSName}})
 	err = errors.Join(err,
+		os.WriteFile(filepath.Join(dir, "tls.pem"), cred.CertPEM(), 0o644),
+		os.WriteFile(filepath.Join(dir, "tls.key"), cred.KeyPEM(), 0o600),
 		os.WriteFile(filepath.Join(dir, "root.ds"), []byte(w.Anchor()), 0o644),
 		os.WriteFile(filepath.Join(dir, "root.anchors"), []byte(w.AnchorDelv()), 0o644),
 	)
@@ -62,7 +71,8 @@ func (w *World) StartRealDNS(dir string) (*RealDNS, error) {
 	}
 	if err == nil {
 		r.Unbound, err = r.start("unbound", "start of service", func(addr string) string {
-			return unboundConf(dir, addr, r.NSD, w.Zones())
+			r.TLS = freePort()
+			return unboundConf(r, addr, w.Zones())
 		}, "-d", "-c")
 	}
 	if err != nil {
@@ -143,9 +153,21 @@ remote-control:
 	return b.String()
 }
 
+// freePort returns an address that was free a moment ago; if it is taken since, the
+// server does not start.
+func freePort() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return ""
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 // unboundConf asks nsd for each zone by name, since a delegation cannot name a port.
-func unboundConf(dir, addr, nsd string, zones []string) string {
-	at := strings.Replace(nsd, ":", "@", 1)
+func unboundConf(r *RealDNS, addr string, zones []string) string {
+	at := strings.Replace(r.NSD, ":", "@", 1)
+	_, tlsPort, _ := net.SplitHostPort(r.TLS)
 	var b strings.Builder
 	fmt.Fprintf(&b, `server:
 	directory: "%[1]s"
@@ -153,6 +175,11 @@ func unboundConf(dir, addr, nsd string, zones []string) string {
 	username: ""
 	pidfile: ""
 	interface: %[2]s
+	interface: 127.0.0.1@%[3]s
+	tls-port: %[3]s
+	tls-service-pem: "%[1]s/tls.pem"
+	tls-service-key: "%[1]s/tls.key"
+	ede: yes
 	do-ip6: no
 	do-daemonize: no
 	use-syslog: no
@@ -165,7 +192,7 @@ func unboundConf(dir, addr, nsd string, zones []string) string {
 	do-not-query-localhost: no
 remote-control:
 	control-enable: no
-`, dir, strings.Replace(addr, ":", "@", 1))
+`, r.Dir, strings.Replace(addr, ":", "@", 1), tlsPort)
 	for _, name := range zones {
 		fmt.Fprintf(&b, "stub-zone:\n\tname: \"%s\"\n\tstub-addr: %s\n", name, at)
 	}
