@@ -51,13 +51,11 @@ e2e: build ## stories and oracles against real servers
 race: ## the suite under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 900s ./...
 
+# Two targets at a time, each with one worker: most of a short run is starting up.
 fuzz: ## every fuzz target for FUZZTIME
-	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-		for target in $$(grep -h -o '^func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -d' ' -f2); do \
-			echo "== $$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-		done; \
-	done
+	@grep -r --include='*_test.go' '^func Fuzz' . | sed 's|/[^/]*:func | |; s|(.*||' | sort | \
+	xargs -P 2 -L 1 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 2>&1) && \
+		echo "ok   $$0 $$1" || { echo "FAIL $$0 $$1"; echo "$$out"; exit 255; }'
 
 bench: ## all benchmarks, or those that BENCH names
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
