@@ -121,6 +121,7 @@ func TestMaxLookups(t *testing.T) {
 	callers.Go(func() { check(t, b.lookup("c.z.test", TypeTLSA), Secure, "") })
 	release()
 	callers.Wait()
+	b.r.jobs.Wait()
 	if len(b.r.slots) != 0 {
 		t.Errorf("%d places are not given back", len(b.r.slots))
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -341,7 +342,11 @@ func (r *Resolver) SelfTest(ctx context.Context) error {
 func (r *Resolver) advice(f *fault) string {
 	switch {
 	case f.kind == silence || f.kind == deadline:
-		return "is a recursive resolver listening at " + r.up.addrs() + ", for UDP and TCP?"
+		way := "for UDP and TCP"
+		if slices.ContainsFunc(r.up.servers, func(s *server) bool { return s.tls }) {
+			way += ", or over TLS with the name or the key that is configured"
+		}
+		return "is a recursive resolver listening at " + r.up.addrs() + ", " + way + "?"
 	case f.state == Failed:
 		return "does the resolver at " + r.up.addrs() + " serve this host?"
 	case f.hint != "":

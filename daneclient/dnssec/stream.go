@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	// maxInFlight questions on one connection, a quarter of defaultLookups: servers
-	// let one client have about a hundred.
-	maxInFlight = 64
+	// maxInFlight questions on one connection: unbound takes up 32 of each at once,
+	// and leaves further ones behind those that wait for some dead zone.
+	maxInFlight = 32
+	// maxPipes to one server: with maxInFlight on each, places for defaultLookups.
+	maxPipes = 8
 	// idleTime that a connection is kept without a question. RFC 7766 6.2.3
 	// wants seconds.
 	idleTime = 10 * time.Second
@@ -33,15 +36,16 @@ var (
 	errNothing = errors.New("no answer in time")
 )
 
-// stream asks one server over TCP or TLS. All questions share a connection,
-// are sent without waiting for the replies before (RFC 7766 6.2.1.1), and are
-// told apart by their ids. It is dialed when needed and closed when idle.
+// stream asks one server over TCP or TLS. Questions share a connection, are sent
+// without waiting for the replies before (RFC 7766 6.2.1.1), and are told apart by
+// their ids. It is dialed when needed, a further one when it is full, and closed
+// when idle.
 type stream struct {
 	dial    func(context.Context) (net.Conn, error)
 	dialing chan struct{} // one place: whoever has it dials
 
 	mu      sync.Mutex
-	pipe    *pipe // nil: none yet
+	pipes   []*pipe // those that can be used, the first one first
 	closed  bool
 	readers sync.WaitGroup
 }
@@ -67,45 +71,73 @@ func (s *stream) ask(ctx context.Context, q question, packed []byte) (*reply, er
 	}
 }
 
-// connect returns the connection; fresh when it was made for this question.
+// connect returns a connection; fresh when it was made for this question.
 func (s *stream) connect(ctx context.Context) (p *pipe, fresh bool, err error) {
+	if p, _ := s.choose(); p != nil && !p.full() {
+		return p, false, nil
+	}
 	select {
 	case s.dialing <- struct{}{}:
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
+		return nil, false, errNothing
 	}
 	defer func() { <-s.dialing }()
-	s.mu.Lock()
-	p, closed := s.pipe, s.closed
-	s.mu.Unlock()
-	if closed {
-		return nil, false, net.ErrClosed
-	}
-	if p != nil && p.usable() {
+	p, n := s.choose() // somebody may have dialed meanwhile
+	if p != nil && (!p.full() || n == maxPipes) {
 		return p, false, nil
+	}
+	if s.ended() {
+		return nil, false, net.ErrClosed
 	}
 	conn, err := s.dial(ctx)
 	if err != nil {
+		if p != nil && p.usable() {
+			return p, false, nil // servers may not want more of us
+		}
 		return nil, false, err
 	}
+	p = newPipe(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		conn.Close()
 		return nil, false, net.ErrClosed
 	}
-	s.pipe = newPipe(conn)
-	s.readers.Go(s.pipe.read)
-	return s.pipe, true, nil
+	s.pipes = append(s.pipes, p)
+	s.readers.Go(p.read)
+	return p, true, nil
 }
 
-// close ends the connection and waits for its reader; none is made any more.
+// choose returns the first connection that has a place, else the first one; nil
+// when there is none. n is how many there are.
+func (s *stream) choose() (p *pipe, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pipes = slices.DeleteFunc(s.pipes, func(p *pipe) bool { return !p.usable() })
+	for _, p := range s.pipes {
+		if !p.full() {
+			return p, len(s.pipes)
+		}
+	}
+	if len(s.pipes) == 0 {
+		return nil, 0
+	}
+	return s.pipes[0], len(s.pipes)
+}
+
+func (s *stream) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// close ends the connections and waits for their readers; none is made any more.
 func (s *stream) close() {
 	s.mu.Lock()
 	s.closed = true
-	p := s.pipe
+	pipes := s.pipes
 	s.mu.Unlock()
-	if p != nil {
+	for _, p := range pipes {
 		p.fail(net.ErrClosed)
 	}
 	s.readers.Wait()
@@ -143,6 +175,9 @@ func (p *pipe) usable() bool {
 		return true
 	}
 }
+
+// full reports whether a question would have to wait for a place.
+func (p *pipe) full() bool { return len(p.places) == cap(p.places) }
 
 // ask sends one question under a free id and waits for what comes with it.
 func (p *pipe) ask(ctx context.Context, packed []byte) (id uint16, b []byte, err error) {

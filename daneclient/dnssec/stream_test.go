@@ -28,15 +28,27 @@ import (
 // what is sent back.
 type farSide struct {
 	net.Conn
-	t *testing.T
+	t  *testing.T
+	in chan []byte // what came; a pipe has no room of its own
+}
+
+func (f farSide) receive() {
+	defer close(f.in)
+	for {
+		b, err := readMessage(f.Conn)
+		if err != nil {
+			return
+		}
+		f.in <- b
+	}
 }
 
 // read returns the next message.
 func (f farSide) read() []byte {
 	f.t.Helper()
-	b, err := readMessage(f.Conn)
-	if err != nil {
-		f.t.Errorf("read: %v", err)
+	b, ok := <-f.in
+	if !ok {
+		f.t.Error("nothing more comes")
 	}
 	return b
 }
@@ -65,7 +77,9 @@ func piped(t *testing.T) (*stream, chan farSide) {
 	far := make(chan farSide, 10)
 	s := newStream(func(context.Context) (net.Conn, error) {
 		ours, theirs := net.Pipe()
-		far <- farSide{theirs, t}
+		f := farSide{theirs, t, make(chan []byte, maxInFlight*maxPipes+1)}
+		go f.receive() // ends with the connection
+		far <- f
 		return ours, nil
 	})
 	return s, far
@@ -120,13 +134,60 @@ func TestPipelining(t *testing.T) {
 	})
 }
 
-// TestInFlight lets no more questions onto a connection than it may hold.
+// TestInFlight puts no more questions onto a connection than it may hold, and
+// makes no more connections than there may be.
 func TestInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, far := piped(t)
 		defer s.close()
 		var askers sync.WaitGroup
-		for i := range maxInFlight + 1 {
+		for i := range maxInFlight*maxPipes + 1 {
+			askers.Go(func() {
+				if _, err := put(s, fmt.Sprintf("x%d.test.", i)); err != nil {
+					t.Errorf("%d: %v", i, err)
+				}
+			})
+			synctest.Wait() // one after the other
+		}
+		if len(far) != maxPipes {
+			s.close() // so that nobody waits any more
+			askers.Wait()
+			t.Fatalf("%d connections", len(far))
+		}
+		var conns []farSide
+		var asked [][]byte
+		for range maxPipes {
+			conn := <-far
+			conns = append(conns, conn)
+			for range maxInFlight {
+				asked = append(asked, conn.read())
+			}
+			if len(conn.in) != 0 {
+				t.Error("one question more was sent")
+			}
+		}
+		conns[0].reply(asked[0])
+		conns[0].reply(conns[0].read()) // the last one has its place
+		for i, b := range asked[1:] {
+			conns[(i+1)/maxInFlight].reply(b)
+		}
+		askers.Wait()
+	})
+}
+
+// TestNoFurtherConnection shares the one that there is when the server takes no
+// other.
+func TestNoFurtherConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, far := piped(t)
+		defer s.close()
+		dial := s.dial
+		s.dial = func(ctx context.Context) (net.Conn, error) {
+			s.dial = func(context.Context) (net.Conn, error) { return nil, io.EOF }
+			return dial(ctx)
+		}
+		var askers sync.WaitGroup
+		for i := range 2 * maxInFlight {
 			askers.Go(func() {
 				if _, err := put(s, fmt.Sprintf("x%d.test.", i)); err != nil {
 					t.Errorf("%d: %v", i, err)
@@ -134,19 +195,8 @@ func TestInFlight(t *testing.T) {
 			})
 		}
 		conn := <-far
-		var asked [][]byte
-		for range maxInFlight {
-			asked = append(asked, conn.read())
-		}
-		conn.SetReadDeadline(time.Now().Add(time.Second))
-		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
-			t.Error("one question more was sent")
-		}
-		conn.SetReadDeadline(time.Time{})
-		conn.reply(asked[0])
-		asked = append(asked[1:], conn.read())
-		for _, b := range asked {
-			conn.reply(b)
+		for range 2 * maxInFlight { // those that wait for a place come later
+			conn.reply(conn.read())
 		}
 		askers.Wait()
 	})
@@ -165,10 +215,10 @@ func TestIdle(t *testing.T) {
 		if _, err := put(s, "x.test."); err != nil {
 			t.Fatal(err)
 		}
-		if p := s.pipe; !p.usable() {
+		if p := s.pipes[0]; !p.usable() {
 			t.Error("closed at once")
 		}
-		<-s.pipe.gone
+		<-s.pipes[0].gone
 		if d := time.Since(first); d != idleTime {
 			t.Errorf("closed after %v, want %v", d, idleTime)
 		}
@@ -199,7 +249,7 @@ func TestRedial(t *testing.T) {
 			}
 		}
 		dials := 0
-		s.pipe.fail(io.EOF)
+		s.pipes[0].fail(io.EOF)
 		dial := s.dial
 		s.dial = func(ctx context.Context) (net.Conn, error) {
 			dials++
@@ -223,7 +273,7 @@ func TestSilentStream(t *testing.T) {
 		if _, err := put(s, "dead.test."); !errors.Is(err, errNothing) {
 			t.Errorf("got %v", err)
 		}
-		if s.pipe.usable() {
+		if s.pipes[0].usable() {
 			t.Error("the dead connection is kept")
 		}
 
@@ -250,7 +300,7 @@ func TestSilentStream(t *testing.T) {
 			}
 		}
 		askers.Wait()
-		p := s.pipe
+		p := s.pipes[0]
 		if !p.usable() || p.givenUp != 1 {
 			t.Errorf("%d given up", p.givenUp)
 		}
@@ -259,7 +309,7 @@ func TestSilentStream(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if p != s.pipe || p.givenUp != 0 || len(p.waiting) != 0 {
+		if p != s.pipes[0] || p.givenUp != 0 || len(p.waiting) != 0 {
 			t.Errorf("%d given up, %d waiting", p.givenUp, len(p.waiting))
 		}
 	})
@@ -488,4 +538,34 @@ func TestFailover(t *testing.T) {
 func pinOf(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// TestHostileNames: what a certificate says comes into no log as it is.
+func TestHostileNames(t *testing.T) {
+	b := newBench(t)
+	names := make([]string, 90)
+	for i := range names {
+		names[i] = fmt.Sprintf("n%d\r\n\x1b[2Jdane verdict", i)
+	}
+	ca := lab.NewCA("CA", lab.CAOptions{NotBefore: today.Add(-time.Hour), NotAfter: today.Add(time.Hour)})
+	cred := ca.Issue(lab.LeafOptions{Names: names, NotBefore: today.Add(-time.Hour), NotAfter: today.Add(time.Hour)})
+	server, err := b.StartTLS("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cred.TLSCertificate()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.Certificate)
+	r, err := New(Options{Upstreams: []string{"tls://" + server.Addr() + "#dns.test"}, Anchors: b.r.opts.Anchors, TLSRoots: roots, Now: b.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	a := r.Lookup(t.Context(), mustName("x.z.test"), TypeTLSA)
+	if a.State != Failed || len(a.Reason) > 400 || strings.ContainsAny(a.Reason, "\r\n\x1b") {
+		t.Errorf("%s %q", a.State, a.Reason)
+	}
+	if err := r.SelfTest(t.Context()); err == nil || !strings.HasSuffix(err.Error(), ", or over TLS with the name or the key that is configured?") {
+		t.Error(err)
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 )
@@ -161,7 +163,24 @@ func (u *upstreams) try(ctx context.Context, s *server, q question, how flavour)
 	if f := (*fault)(nil); errors.As(err, &f) {
 		return nil, err
 	}
-	return nil, &fault{state: Failed, kind: silence, reason: fmt.Sprintf("%s: no answer from %s: %v", q, s.text, err)}
+	return nil, &fault{state: Failed, kind: silence, reason: fmt.Sprintf("%s: no answer from %s: %s", q, s.text, cleaned(err))}
+}
+
+// maxError is how much of an error's text is kept.
+const maxError = 200
+
+// cleaned is the text of an error, which may hold names from a certificate.
+func cleaned(err error) string {
+	text := err.Error()
+	if len(text) > maxError {
+		text = text[:maxError] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // flavour is how a question is put.
