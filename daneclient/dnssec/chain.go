@@ -61,23 +61,34 @@ func (l *lookup) walk(ctx context.Context, target string) (place, error) {
 	return place{zone: zone, expires: expires}, nil
 }
 
+// knownCut returns what the caches say; nothing when they are silent.
+func (l *lookup) knownCut(k question) (*cut, error) {
+	if c, ok := l.mem.cuts.get(k, l.now); ok {
+		l.note(c.steps...)
+		return c, nil
+	}
+	if f := l.mem.failures.get(k, l.now); f != nil {
+		l.note(f.step)
+		return nil, f
+	}
+	return nil, nil
+}
+
 // cutAt returns the cut at a name whose parent lies in the given zone: from
 // the cache, from a lookup that is at it already, or by asking.
 func (l *lookup) cutAt(ctx context.Context, name string, parent *zone) (*cut, error) {
 	k := question{name, dns.TypeDS}
 	for {
-		if c, ok := l.mem.cuts.get(k, l.now); ok {
-			l.note(c.steps...)
-			return c, nil
-		}
-		if f := l.mem.failures.get(k, l.now); f != nil {
-			l.note(f.step)
-			return nil, f
+		if c, err := l.knownCut(k); c != nil || err != nil {
+			return c, err
 		}
 		f, first := l.mem.steps.join(k)
 		if first {
-			c, err := l.findCut(ctx, name, parent)
-			l.rememberCut(k, c, err)
+			c, err := l.knownCut(k) // of a flight that ended since the look above
+			if c == nil && err == nil {
+				c, err = l.findCut(ctx, name, parent)
+				l.rememberCut(k, c, err)
+			}
 			l.mem.steps.finish(k, f)
 			return c, err
 		}
