@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +32,9 @@ sockets, and check what became of each message: in the sink's bytes, in the stor
 in the log of DNS queries. The exit code is 6 when a promise does not hold.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			// A reader that goes away ("demo | head") must not end us before the
+			// server is stopped; the write then fails, and that is the end's error.
+			signal.Ignore(syscall.SIGPIPE)
 			ctx, cancel := context.WithTimeout(c.Context(), demoTimeout)
 			defer cancel()
 			return runDemo(ctx, c.OutOrStdout())

@@ -261,3 +261,23 @@ func TestDemo(t *testing.T) {
 		t.Errorf("demo: exit %d\n%s%s", code, out, text)
 	}
 }
+
+// A demo whose reader goes away stops its server all the same.
+func TestDemoWithoutAReader(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd := exec.CommandContext(withTimeout(t), self, "demo")
+	cmd.Stdout = w
+	err = cmd.Run()
+	w.Close()
+	if exit, _ := errors.AsType[*exec.ExitError](err); exit == nil || !exit.Exited() {
+		t.Errorf("%v: ended by a signal, which stops nothing", err)
+	}
+}
