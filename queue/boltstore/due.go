@@ -132,12 +132,11 @@ func (t *txn) getUnit(u unit) (*unitRecord, error) {
 // reschedule writes rec and moves the unit from the time old to rec.Next; to
 // none, when that is 0.
 func (t *txn) reschedule(u unit, old int64, rec *unitRecord) error {
-	t.changed = true
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return err
 	}
-	if err := t.unit.Put(unitKey(u.id, u.destination), value); err != nil {
+	if err := t.put(bucketUnit, unitKey(u.id, u.destination), value); err != nil {
 		return err
 	}
 	if err := t.unschedule(u, old); err != nil || rec.Next == 0 {
@@ -160,31 +159,31 @@ func (t *txn) first(dest string) (at int64, id queue.ID, ok bool) {
 // schedule enters a unit into both indexes.
 func (t *txn) schedule(u unit, at int64) error {
 	head, _, ok := t.first(u.destination)
-	if err := t.destination.Put(destinationKey(u.destination, at, u.id), nil); err != nil {
+	if err := t.put(bucketDestination, destinationKey(u.destination, at, u.id), nil); err != nil {
 		return err
 	}
 	if ok && head <= at {
 		return nil
 	}
 	if ok {
-		if err := t.due.Delete(dueKey(head, u.destination)); err != nil {
+		if err := t.delete(bucketDue, dueKey(head, u.destination)); err != nil {
 			return err
 		}
 	}
-	return t.due.Put(dueKey(at, u.destination), nil)
+	return t.put(bucketDue, dueKey(at, u.destination), nil)
 }
 
 // unschedule takes a unit out of both indexes.
 func (t *txn) unschedule(u unit, at int64) error {
-	if err := t.destination.Delete(destinationKey(u.destination, at, u.id)); err != nil {
+	if err := t.delete(bucketDestination, destinationKey(u.destination, at, u.id)); err != nil {
 		return err
 	}
 	head, _, ok := t.first(u.destination)
 	if ok && head <= at {
 		return nil // it was not the earliest, or another one shares its time
 	}
-	if err := t.due.Delete(dueKey(at, u.destination)); err != nil || !ok {
+	if err := t.delete(bucketDue, dueKey(at, u.destination)); err != nil || !ok {
 		return err
 	}
-	return t.due.Put(dueKey(head, u.destination), nil)
+	return t.put(bucketDue, dueKey(head, u.destination), nil)
 }

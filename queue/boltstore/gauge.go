@@ -32,7 +32,7 @@ func (t *txn) writeCounts() error {
 	if err != nil {
 		return err
 	}
-	return t.Bucket(bucketMeta).Put(keyCounts, value)
+	return t.put(bucketMeta, keyCounts, value)
 }
 
 // loadCounts reads the tally, or counts. Damage is not its affair: numbers may be

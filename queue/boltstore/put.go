@@ -208,19 +208,18 @@ func (in *insertion) apply(t *txn) error {
 }
 
 func (in *insertion) write(t *txn) error {
-	t.changed = true
-	if err := t.message.Put([]byte(in.id), in.value); err != nil {
+	if err := t.put(bucketMessage, []byte(in.id), in.value); err != nil {
 		return err
 	}
 	for i, rest := 0, in.inline; len(rest) > 0; i++ {
 		n := min(len(rest), chunkSize)
-		if err := t.body.Put(bodyKey(in.id, i), rest[:n:n]); err != nil {
+		if err := t.put(bucketBody, bodyKey(in.id, i), rest[:n:n]); err != nil {
 			return err
 		}
 		rest = rest[n:]
 	}
 	for d, value := range in.units {
-		if err := t.unit.Put(unitKey(in.id, d), value); err != nil {
+		if err := t.put(bucketUnit, unitKey(in.id, d), value); err != nil {
 			return err
 		}
 		if err := t.schedule(unit{in.id, d}, in.due); err != nil {

@@ -1,10 +1,7 @@
 package boltstore
 
 import (
-	"bytes"
 	"encoding/json"
-
-	bolt "go.etcd.io/bbolt"
 
 	"dancemta/internal/mailaddr"
 	"dancemta/queue"
@@ -82,7 +79,7 @@ func (t *txn) finish(st queue.Settlement, value []byte) (file bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		return false, t.message.Put([]byte(st.ID), value)
+		return false, t.put(bucketMessage, []byte(st.ID), value)
 	}
 	return msg.Spool, t.removeMessage(st.ID)
 }
@@ -103,21 +100,11 @@ func (u *unitRecord) record(outcomes []queue.Outcome) {
 }
 
 func (t *txn) removeMessage(id queue.ID) error {
-	if err := t.message.Delete([]byte(id)); err != nil {
+	if err := t.delete(bucketMessage, []byte(id)); err != nil {
 		return err
 	}
-	if err := deletePrefix(t.unit, []byte(id)); err != nil {
+	if err := t.deletePrefix(bucketUnit, []byte(id)); err != nil {
 		return err
 	}
-	return deletePrefix(t.body, []byte(id))
-}
-
-func deletePrefix(b *bolt.Bucket, prefix []byte) error {
-	c := b.Cursor()
-	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Seek(prefix) {
-		if err := b.Delete(k); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.deletePrefix(bucketBody, []byte(id))
 }
