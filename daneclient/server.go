@@ -203,14 +203,13 @@ func (s *Server) TLS() (*tls.Config, error) {
 	}
 	c.MinVersion = tls.VersionTLS13 // client-auth 12
 	cert := *s.opts.Certificate
-	if !s.opts.ClientName.IsZero() {
-		var err error
-		if cert, err = clientid.Answer(cert, s.extension(), s.opts.ClientName); err != nil {
-			return nil, err
-		}
-	}
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
-	return c, nil
+	if s.opts.ClientName.IsZero() {
+		return c, nil
+	}
+	var err error
+	c.GetClientCertificate, err = clientid.Present(cert, s.extension(), s.opts.ClientName)
+	return c, err
 }
 
 func (s *Server) extension() uint16 {

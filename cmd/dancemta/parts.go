@@ -312,6 +312,9 @@ func clientNames(l config.Listener, c config.DANE) (s daneclient.Sources) {
 // checkBuild refuses what this build cannot do: a listener that names the
 // extension would silently never see one.
 func checkBuild(path string, cfg *config.Config) error {
+	if why := clientid.Mixed(); why != "" { // it may lack what the newer of the two has mended
+		return &exitError{exitBroken, errors.New(why), []string{`"make build" patches crypto/tls anew`}}
+	}
 	if err := checkRoutes(path, cfg); err != nil {
 		return err
 	}

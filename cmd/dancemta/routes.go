@@ -25,14 +25,11 @@ func newRoute(d config.RelayDomain, c config.DANE) (deliver.Route, error) {
 	if err != nil {
 		return r, err
 	}
-	own := *pair
+	r.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	if name := d.ClientName.Name; !name.IsZero() {
-		if own, err = clientid.Answer(own, uint16(c.ExtensionType), name); err != nil { // config has checked its range
-			return r, err
-		}
+		r.Certificate, err = clientid.Present(*pair, uint16(c.ExtensionType), name) // config has checked its range
 	}
-	r.Certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
-	return r, nil
+	return r, err
 }
 
 // newClientCertificate returns nil where none is shown.

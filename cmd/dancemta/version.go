@@ -15,6 +15,9 @@ var version = "development"
 
 // clientNameSources says where this build takes a client's name from.
 func clientNameSources() string {
+	if why := clientid.Mixed(); why != "" {
+		return why + `: "make build" patches crypto/tls anew`
+	}
 	if clientid.Supported {
 		return "extension (dane_clientid), certificate"
 	}

@@ -3,7 +3,7 @@
 //
 // The server asks with an empty name in CertificateRequest, the client answers
 // with the whole owner name in the first entry of its Certificate message. Start
-// with Request for a server, Answer for a client, and Parse for what came.
+// with Request for a server, Present for a client, and Parse for what came.
 //
 // The Go library cannot carry foreign extensions there. The folder overlay holds
 // a tool that teaches it, at build time; a program built without it has Supported
@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 
 	"dancemta/internal/dnsname"
 )
@@ -57,6 +58,39 @@ func Parse(data []byte) (dnsname.Name, error) {
 		return dnsname.Name{}, fmt.Errorf("%w: %v", ErrName, err)
 	}
 	return name, nil
+}
+
+// Present returns what tls.Config.GetClientCertificate wants: the certificate, and
+// with it the name for a server that asks for one in a form that Asked knows. A
+// request of another form is not one for a name: client-auth 7 makes it empty, so
+// that what came is a mistake, and a name is told to nobody by mistake.
+func Present(cert tls.Certificate, typ uint16, name dnsname.Name) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
+	named, err := Answer(cert, typ, name)
+	if err != nil {
+		return nil, err
+	}
+	return func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if Asked(r, typ) {
+			return &named, nil
+		}
+		return &cert, nil
+	}, nil
+}
+
+// mixed says that a program holds crypto/tls of another Go than its own: one was built
+// with files that the tool of folder overlay had made before Go was upgraded in place.
+// It would run with the faults that the upgrade mended. "" when all is well.
+func mixed(patched, own string) string {
+	// A Go with experiments has words behind its version.
+	if patched, own = firstWord(patched), firstWord(own); patched == own {
+		return ""
+	}
+	return fmt.Sprintf("crypto/tls of this build was made from %s, all else from %s", patched, own)
+}
+
+func firstWord(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	return word
 }
 
 // marshal is the extension_data that carries a name; the zero Name asks for one.

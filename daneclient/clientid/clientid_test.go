@@ -43,6 +43,25 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Files that were patched before Go was upgraded in place are noticed.
+func TestMixed(t *testing.T) {
+	for _, c := range []struct{ patched, own, want string }{
+		{"go1.26.8", "go1.26.8", ""},
+		{"go1.26.8", "go1.26.8 X:nodwarf5", ""},
+		{"go1.26.8 X:a", "go1.26.8 X:b", ""},
+		{"go1.26.7", "go1.26.8", "crypto/tls of this build was made from go1.26.7, all else from go1.26.8"},
+		{"go1.26.8", "go1.26.80", "crypto/tls of this build was made from go1.26.8, all else from go1.26.80"},
+		{"", "go1.26.8", "crypto/tls of this build was made from , all else from go1.26.8"},
+	} {
+		if got := mixed(c.patched, c.own); got != c.want {
+			t.Errorf("%q, %q: %q", c.patched, c.own, got)
+		}
+	}
+	if got := Mixed(); got != "" {
+		t.Errorf("this very build: %s", got)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("\x0bexample.org"))
 	f.Add([]byte{0})

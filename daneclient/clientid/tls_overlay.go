@@ -5,6 +5,7 @@ package clientid
 import (
 	"context"
 	"crypto/tls"
+	"runtime"
 	"slices"
 
 	"dancemta/internal/dnsname"
@@ -12,6 +13,9 @@ import (
 
 // Supported says whether this build can speak the extension.
 const Supported = true
+
+// Mixed says of which two Go releases this build was mixed, "" when it was not.
+func Mixed() string { return mixed(tls.OverlayVersion, runtime.Version()) }
 
 // Request makes a server ask for the client's name. finish is called after the
 // client's Finished was verified and before the handshake returns, for every
@@ -34,8 +38,9 @@ func FromState(s tls.ConnectionState, typ uint16) (data []byte, sent bool) {
 	return nil, false
 }
 
-// Answer returns a certificate with which a client tells its name to a server
-// that asks for it; other servers see the certificate alone.
+// Answer returns a certificate that carries a name. It goes with the certificate to
+// whoever has an extension of this type in his request, of whatever form: Present
+// looks at the form, too.
 func Answer(cert tls.Certificate, typ uint16, name dnsname.Name) (tls.Certificate, error) {
 	cert.Extensions = append(slices.Clone(cert.Extensions), tls.Extension{Type: typ, Data: marshal(name)})
 	return cert, nil

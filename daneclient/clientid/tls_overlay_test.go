@@ -155,6 +155,28 @@ func TestAsked(t *testing.T) {
 	}
 }
 
+// Whether a name is told and what Asked says are the same, also for a request that
+// is malformed.
+func TestPresent(t *testing.T) {
+	cert := clientCertificate(t, DefaultType)
+	show, err := Present(cert, DefaultType, dnsname.MustParse("a.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for data, want := range map[string]bool{"\x00": true, "": true, "\x01a": false, "\x00\x00": false, "\x05": false} {
+		server, client := configs(t, nil)
+		server.CertificateRequestExtensions = []tls.Extension{{Type: DefaultType, Data: []byte(data)}}
+		client.GetClientCertificate = show
+		state, err, clientErr := handshake(t, server, client)
+		if err != nil || clientErr != nil || len(state.PeerCertificates) != 1 {
+			t.Errorf("%q: server %v, client %v", data, err, clientErr)
+		}
+		if _, told := FromState(state, DefaultType); told != want {
+			t.Errorf("%q: told: %v", data, told)
+		}
+	}
+}
+
 // The refusal of the judge reaches the client as the alert that it names.
 func TestAlerts(t *testing.T) {
 	for _, c := range []struct {

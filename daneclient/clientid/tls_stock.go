@@ -12,6 +12,9 @@ import (
 // Supported says whether this build can speak the extension.
 const Supported = false
 
+// Mixed finds nothing: crypto/tls is Go's own.
+func Mixed() string { return "" }
+
 // Request fails with ErrUnsupported: see the package's comment.
 func Request(*tls.Config, uint16, func(context.Context, tls.ConnectionState) error) error {
 	return ErrUnsupported

@@ -1,5 +1,8 @@
 package main
 
+// goVersion stands in an edit for the Go that is patched.
+const goVersion = "@GOVERSION@"
+
 // edit replaces one text of a file of crypto/tls; old must stand there exactly
 // once, so that a Go release with other code is noticed and not half patched.
 type edit struct{ file, old, new string }
@@ -13,6 +16,16 @@ type edit struct{ file, old, new string }
 // illegal_parameter (RFC 8446 4.2), one in any entry of the client's Certificate
 // that was not in the CertificateRequest is unsupported_extension.
 var edits = []edit{
+	// A program can tell whether its crypto/tls is of the Go that built the rest.
+	{"common.go", `const (
+	VersionTLS10 = 0x0301
+`, `// OverlayVersion is the Go whose sources this package was patched from.
+const OverlayVersion = "` + goVersion + `"
+
+const (
+	VersionTLS10 = 0x0301
+`},
+
 	// The API: three fields, one type and one hook.
 	{"common.go", `	// ECHAccepted indicates if Encrypted Client Hello was offered by the client
 `, `	// PeerCertificateExtensions are the extensions of the first entry of the

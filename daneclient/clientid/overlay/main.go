@@ -6,7 +6,8 @@
 //	go run ./daneclient/clientid/overlay FOLDER
 //
 // It prints the path of the overlay.json. On a Go whose sources an edit does not
-// fit it fails, names the edit and the Go version, and writes nothing.
+// fit it fails, names the edit and the Go version, and writes nothing. The version
+// is in the files, too: a build that takes them after Go was upgraded can tell.
 package main
 
 import (
@@ -89,7 +90,7 @@ func patch(src, version string) (map[string]string, error) {
 			return nil, fmt.Errorf("crypto/tls of %s: an edit of %s fits %d times, not once; it replaces\n%s\nBuild with a Go that this program knows, or mend the edit; a build without the overlay works too, and takes client names from certificates alone",
 				version, e.file, n, e.old)
 		}
-		changed[e.file] = strings.Replace(text, e.old, e.new, 1)
+		changed[e.file] = strings.Replace(text, e.old, strings.ReplaceAll(e.new, goVersion, version), 1)
 	}
 	return changed, nil
 }

@@ -62,6 +62,9 @@ func TestWrite(t *testing.T) {
 		if err1 != nil || err2 != nil || string(before) == string(after) {
 			t.Errorf("%s → %s: %v, %v, changed: %v", from, to, err1, err2, string(before) != string(after))
 		}
+		if says := strings.Contains(string(after), `const OverlayVersion = "go1.test"`); says != (filepath.Base(from) == "common.go") {
+			t.Errorf("%s: says of which Go it is: %v", from, says)
+		}
 	}
 }
 
