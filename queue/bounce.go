@@ -61,7 +61,7 @@ func (q *Queue) notified(env Envelope) mailaddr.Address {
 		return env.Sender
 	}
 	for _, r := range env.Recipients {
-		if r.Key() == q.o.Postmaster.Key() {
+		if r.Address.Key() == q.o.Postmaster.Key() {
 			return mailaddr.Address{} // what could not reach him cannot be told to him
 		}
 	}
@@ -78,7 +78,7 @@ func (q *Queue) report(job Job) dsn.Report {
 
 func bounceEnvelope(r dsn.Report, session string) Envelope {
 	return Envelope{
-		ID: ID(r.ID), Recipients: []mailaddr.Address{r.To}, // the zero Sender is the null one
+		ID: ID(r.ID), Recipients: To(r.To), // the zero Sender is the null one
 		Session: session, Arrived: r.Date.Round(0),
 	}
 }
@@ -109,6 +109,6 @@ func (q *Queue) logNotice(job Job, n notice) {
 		maillog.DoubleBounce(q.log, string(job.ID), n.failed)
 	}
 	if b := n.bounce; b != nil {
-		maillog.Bounced(q.log, string(job.ID), string(b.Envelope.ID), b.Envelope.Recipients[0].String(), n.failed)
+		maillog.Bounced(q.log, string(job.ID), string(b.Envelope.ID), b.Envelope.Recipients[0].Address.String(), n.failed)
 	}
 }

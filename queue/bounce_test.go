@@ -231,7 +231,7 @@ func TestBounceOnce(t *testing.T) {
 
 func TestAccept(t *testing.T) {
 	inWorld(t, func(o *queue.Options) { o.MaxMessageBytes = 100 }, func(w *world) {
-		good := queue.Envelope{ID: queue.NewID(), Sender: mailaddr.MustParse("a@a.test"), Recipients: []mailaddr.Address{mailaddr.MustParse("b@b.test")}}
+		good := queue.Envelope{ID: queue.NewID(), Sender: mailaddr.MustParse("a@a.test"), Recipients: queue.To(mailaddr.MustParse("b@b.test"))}
 		mine := errors.New("cut off")
 		for _, c := range []struct {
 			name string
@@ -242,7 +242,7 @@ func TestAccept(t *testing.T) {
 			{"no id", func(e *queue.Envelope) { e.ID = "" }, strings.NewReader(""), isAny},
 			{"bad id", func(e *queue.Envelope) { e.ID = "../../../etc/passwd.." }, strings.NewReader(""), isAny},
 			{"no recipient", func(e *queue.Envelope) { e.Recipients = nil }, strings.NewReader(""), isAny},
-			{"null recipient", func(e *queue.Envelope) { e.Recipients = append(e.Recipients, mailaddr.Address{}) }, strings.NewReader(""), isAny},
+			{"null recipient", func(e *queue.Envelope) { e.Recipients = append(e.Recipients, queue.Recipient{}) }, strings.NewReader(""), isAny},
 			{"too big", func(*queue.Envelope) {}, bytes.NewReader(make([]byte, 101)), func(err error) bool { return queue.IsKind(err, queue.TooBig) }},
 			{"cut off", func(*queue.Envelope) {}, io.MultiReader(strings.NewReader("x"), errReader{mine}), func(err error) bool { return err == mine }},
 			{"just right", func(*queue.Envelope) {}, bytes.NewReader(make([]byte, 100)), func(err error) bool { return err == nil }},

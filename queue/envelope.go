@@ -66,15 +66,20 @@ func (id ID) Valid() bool {
 // Envelope is what is known of a message beside its bytes. It holds facts,
 // never routes: those are found afresh at each attempt.
 type Envelope struct {
-	ID         ID                 // made by NewID before the Received line is written
-	Sender     mailaddr.Address   // zero: the null sender, of bounces
-	Recipients []mailaddr.Address // at least one, none null
-	Identity   string             // who proved to be the sender, an opaque word for log and list
-	Session    string             // session id of the log
-	EightBit   bool               // BODY=8BITMIME was given (RFC 6152)
-	Helo       string             // name that the peer gave, for the DSN
-	Peer       string             // address of the peer, for the DSN
-	Arrived    time.Time          // expiry counts from here; zero: set by Accept
+	ID          ID               // made by NewID before the Received line is written
+	Sender      mailaddr.Address // zero: the null sender, of bounces
+	Recipients  []Recipient      // at least one, none null
+	Identity    string           // who proved to be the sender, an opaque word for log and list
+	Session     string           // session id of the log
+	EightBit    bool             // BODY=8BITMIME was given (RFC 6152)
+	SMTPUTF8    bool             // needs a next hop that knows it (RFC 6531)
+	RequireTLS  bool             // REQUIRETLS was given (RFC 8689 2)
+	TLSOptional bool             // the header says "TLS-Required: No" (RFC 8689 3)
+	EnvelopeID  string           // ENVID, decoded; empty: not given (RFC 3461 4.4)
+	Return      Return           // RET (RFC 3461 4.3)
+	Helo        string           // name that the peer gave, for the DSN
+	Peer        string           // address of the peer, for the DSN
+	Arrived     time.Time        // expiry counts from here; zero: set by Accept
 }
 
 // check refuses what could not be kept or delivered.
@@ -86,7 +91,7 @@ func (e Envelope) check() error {
 		return errors.New("message " + string(e.ID) + ": no recipient")
 	}
 	for _, r := range e.Recipients {
-		if r.IsNull() {
+		if r.Address.IsNull() {
 			return errors.New("message " + string(e.ID) + ": null recipient")
 		}
 	}

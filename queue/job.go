@@ -12,11 +12,11 @@ import (
 // destination domain that are still waiting.
 type Job struct {
 	ID          ID
-	Destination string             // domain of all Recipients, as Destination gives it
-	Envelope    Envelope           // of the whole message, with all its recipients
-	Recipients  []mailaddr.Address // those to deliver to now
-	Attempt     int                // 1 for the first
-	Size        int64              // octets of the body
+	Destination string      // domain of all Recipients, as Destination gives it
+	Envelope    Envelope    // of the whole message, with all its recipients
+	Recipients  []Recipient // those to deliver to now
+	Attempt     int         // 1 for the first
+	Size        int64       // octets of the body
 	// Open returns the message as it was accepted. It may be called more than
 	// once and from the delivery's goroutine only; the caller closes it.
 	Open func() (io.ReadCloser, error)
@@ -54,13 +54,30 @@ type Outcome struct {
 	Reply     string // of the next hop or of ourselves, one line
 	Status    string // enhanced status code "5.1.1" (RFC 3463); empty: derived from Result
 	RemoteMTA string // host that gave Reply; empty when no server spoke
+	TLS       string // what was wanted and got, for log and list: "dane: TLS1.3 verified 3 1 1", "may: none"
+	Relayed   bool   // delivered to a host that gives no reports (RFC 3461 5.2.2)
+	// Unreachable: the destination as a whole could not be used, since no host was
+	// reached or each refused the session. It starts the destination's back-off.
+	Unreachable bool
 }
 
-// Deliverer makes attempts. Deliver returns one outcome per recipient; one
-// that is missing counts as Deferred, and so does a panic. It is called at
-// once for many jobs and returns soon after ctx has ended.
+// Visit is the mail of one destination for one connection, message by message.
+// It belongs to one goroutine.
+type Visit interface {
+	Destination() string
+	// Next leases a further message. false: there is none for now, or others
+	// have their turn. Each job ends with one Report.
+	Next() (job Job, ok bool)
+	// Report ends job. A recipient without an outcome counts as Deferred.
+	Report(job Job, outcomes []Outcome)
+}
+
+// Deliverer makes attempts. Deliver calls Next until it says false, or until its
+// connection is of no use any more; what it took and did not report counts as
+// Deferred, after a panic too. It is called at once for many visits and returns
+// soon after ctx has ended.
 type Deliverer interface {
-	Deliver(ctx context.Context, job Job) []Outcome
+	Deliver(ctx context.Context, v Visit)
 }
 
 // Summary describes a queued message for people: `queue list` and `show`.

@@ -23,11 +23,11 @@ func (q *Queue) complete(job Job, outcomes []Outcome) []Outcome {
 	expired := !q.o.Now().Before(q.o.expiry(job.Envelope))
 	all := make([]Outcome, len(job.Recipients))
 	for i, rcpt := range job.Recipients {
-		o, ok := by[rcpt]
+		o, ok := by[rcpt.Address]
 		if !ok {
-			o = Outcome{Recipient: rcpt, Reply: replyNoOutcome}
+			o = Outcome{Recipient: rcpt.Address, Reply: replyNoOutcome}
 		}
-		o.Reply, o.RemoteMTA = maillog.Clean(o.Reply), maillog.Clean(o.RemoteMTA)
+		o.Reply, o.RemoteMTA, o.TLS = maillog.Clean(o.Reply), maillog.Clean(o.RemoteMTA), maillog.Clean(o.TLS)
 		if !o.Result.Final() {
 			o.Result = Deferred // also what no constant names
 		}

@@ -126,13 +126,13 @@ func (q *Queue) Accept(ctx context.Context, env Envelope, body io.Reader) error 
 }
 
 // distinct drops what was named before: nobody gets a message twice.
-func distinct(all []mailaddr.Address) []mailaddr.Address {
+func distinct(all []Recipient) []Recipient {
 	seen := make(map[mailaddr.Address]bool, len(all))
-	var out []mailaddr.Address
-	for _, a := range all {
-		if !seen[a] {
-			seen[a] = true
-			out = append(out, a)
+	var out []Recipient
+	for _, r := range all {
+		if !seen[r.Address] {
+			seen[r.Address] = true
+			out = append(out, r)
 		}
 	}
 	return out

@@ -70,7 +70,7 @@ func (r *run) lease() (next time.Time, err error) {
 		return time.Time{}, nil
 	}
 	now := q.o.Now()
-	jobs, next, err := q.o.Store.Due(DueRequest{Now: now, Max: free, PerDestination: q.o.PerDestination, Next: q.o.next})
+	jobs, next, err := q.o.Store.Due(DueRequest{Now: now, Max: free, Limit: func(string) int { return q.o.PerDestination }, Next: q.o.next})
 	if IsKind(err, Broken) {
 		return time.Time{}, err
 	}
@@ -137,8 +137,30 @@ func (r *run) attempt(job Job) (outcomes []Outcome) {
 			maillog.QueueFault(r.q.log, string(job.ID), "delivery", fmt.Errorf("panic: %v", v))
 		}
 	}()
-	return r.q.o.Deliverer.Deliver(r.ctx, job)
+	v := &visit{job: &job, destination: job.Destination}
+	r.q.o.Deliverer.Deliver(r.ctx, v)
+	return v.outcomes
 }
+
+// visit hands out one job.
+type visit struct {
+	job         *Job
+	destination string
+	outcomes    []Outcome
+}
+
+func (v *visit) Destination() string { return v.destination }
+
+func (v *visit) Next() (Job, bool) {
+	if v.job == nil {
+		return Job{}, false
+	}
+	job := *v.job
+	v.job = nil
+	return job, true
+}
+
+func (v *visit) Report(_ Job, outcomes []Outcome) { v.outcomes = outcomes }
 
 // settle writes down what came of the attempt. As long as it cannot, for want
 // of room, the unit stays leased: delivered mail must not go out again. Only

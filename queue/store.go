@@ -28,7 +28,7 @@ type Store interface {
 	// crashes during a delivery finds it due at that next time. A leased unit
 	// is not leased again before Settle, as long as the store is open.
 	// next is the earliest time after r.Now at which a unit will be due; zero
-	// when there is none. Units held back by r.PerDestination do not count.
+	// when there is none. Units held back by r.Limit do not count.
 	Due(r DueRequest) (jobs []Job, next time.Time, err error)
 
 	// Settle ends a lease: outcomes, the next time and the bounce are written
@@ -53,9 +53,11 @@ type Store interface {
 
 // DueRequest asks a store for work.
 type DueRequest struct {
-	Now            time.Time
-	Max            int // at most so many units
-	PerDestination int // at most so many leases of one destination, with those open now
+	Now time.Time
+	Max int // at most so many units
+	// Limit bounds the leases of one destination, those open now included; 0: it
+	// is passed over. nil: no bound.
+	Limit func(destination string) int
 	// Next says when a unit is due again if its lease is never settled;
 	// attempt is the one being leased, 1 for the first.
 	Next func(env Envelope, attempt int) time.Time

@@ -24,13 +24,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // deliverFunc is a deliverer as a test writes it.
 type deliverFunc func(ctx context.Context, job queue.Job) []queue.Outcome
 
-func (f deliverFunc) Deliver(ctx context.Context, job queue.Job) []queue.Outcome { return f(ctx, job) }
+func (f deliverFunc) Deliver(ctx context.Context, v queue.Visit) {
+	for job, ok := v.Next(); ok; job, ok = v.Next() {
+		v.Report(job, f(ctx, job))
+	}
+}
 
 // all gives every recipient of job the same outcome.
 func all(job queue.Job, r queue.Result, reply string) []queue.Outcome {
 	var out []queue.Outcome
 	for _, a := range job.Recipients {
-		out = append(out, queue.Outcome{Recipient: a, Result: r, Reply: reply, RemoteMTA: "mx." + job.Destination})
+		out = append(out, queue.Outcome{Recipient: a.Address, Result: r, Reply: reply, RemoteMTA: "mx." + job.Destination})
 	}
 	return out
 }
@@ -161,7 +165,7 @@ func (w *world) acceptFrom(sender, body string, rcpts ...string) queue.ID {
 		env.Sender = mailaddr.MustParse(sender)
 	}
 	for _, r := range rcpts {
-		env.Recipients = append(env.Recipients, mailaddr.MustParse(r))
+		env.Recipients = append(env.Recipients, queue.To(mailaddr.MustParse(r))...)
 	}
 	if err := w.q.Accept(context.Background(), env, strings.NewReader(body)); err != nil {
 		w.t.Fatal(err)

@@ -238,7 +238,7 @@ func (s *session) envelope(tx *transaction) queue.Envelope {
 	return queue.Envelope{
 		ID:         queue.NewID(),
 		Sender:     tx.sender,
-		Recipients: tx.rcpts,
+		Recipients: queue.To(tx.rcpts...),
 		Identity:   tx.identity,
 		Session:    s.log.ID,
 		EightBit:   tx.eightBit,
@@ -259,7 +259,7 @@ func (s *session) trace(tx *transaction, env queue.Envelope) trace {
 		cipher:   s.state.CipherSuite,
 		secure:   s.secure,
 		id:       env.ID,
-		rcpts:    env.Recipients,
+		rcpts:    tx.rcpts,
 		date:     env.Arrived,
 	}
 }

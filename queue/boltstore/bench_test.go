@@ -84,7 +84,7 @@ func BenchmarkDueSettle(b *testing.B) {
 	}
 	active := 0
 	for done := 0; done < b.N; {
-		got, _, err := s.Due(queue.DueRequest{Now: time.Now(), Max: min(deliveries-active, b.N-done), PerDestination: 5,
+		got, _, err := s.Due(queue.DueRequest{Now: time.Now(), Max: min(deliveries-active, b.N-done), Limit: func(string) int { return 5 },
 			Next: func(queue.Envelope, int) time.Time { return time.Now().Add(time.Hour) }})
 		if err != nil {
 			b.Fatal(err)
@@ -148,7 +148,7 @@ func BenchmarkManyRecipients(b *testing.B) {
 	for b.Loop() {
 		env := mail("remote.test")
 		for i := range 99 {
-			env.Recipients = append(env.Recipients, mailaddr.MustParse(fmt.Sprintf("x@d%d.test", i)))
+			env.Recipients = append(env.Recipients, queue.To(mailaddr.MustParse(fmt.Sprintf("x@d%d.test", i)))...)
 		}
 		if err := accept(s, env, 4096); err != nil {
 			b.Fatal(err)

@@ -94,7 +94,7 @@ func crashBody(id queue.ID) []byte {
 func (c *child) deliver() {
 	for {
 		now := time.Now()
-		jobs, _, err := c.store.Due(queue.DueRequest{Now: now, Max: 5, PerDestination: 3,
+		jobs, _, err := c.store.Due(queue.DueRequest{Now: now, Max: 5, Limit: func(string) int { return 3 },
 			Next: func(queue.Envelope, int) time.Time { return now.Add(time.Millisecond) }})
 		if err != nil {
 			c.say("fault", "due", err)
@@ -124,7 +124,7 @@ func (c *child) end(j queue.Job) error {
 		}
 		result = queue.Result(rand.IntN(3))
 	}
-	st.Outcomes = []queue.Outcome{{Recipient: j.Recipients[0], Result: result}}
+	st.Outcomes = []queue.Outcome{{Recipient: j.Recipients[0].Address, Result: result}}
 	if result == queue.Failed {
 		env := mail("sender.test")
 		env.Sender = mailaddr.Address{}

@@ -9,6 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 )
 
@@ -65,7 +66,7 @@ func (s *Store) lease(t *txn, r queue.DueRequest) (jobs []queue.Job, next time.T
 		if at > now {
 			break
 		}
-		if t.leases.perDest[dest] >= r.PerDestination {
+		if r.Limit != nil && t.leases.perDest[dest] >= r.Limit(dest) {
 			k, _ = c.Next()
 			continue
 		}
@@ -110,7 +111,7 @@ func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 	job := &queue.Job{ID: id, Destination: dest, Envelope: msg.envelope(id), Size: msg.Size}
 	for _, rcpt := range rec.Recipients {
 		if !rcpt.Result.Final() {
-			job.Recipients = append(job.Recipients, rcpt.Address.Address)
+			job.Recipients = append(job.Recipients, asked(job.Envelope, rcpt.Address.Address))
 		}
 	}
 	t.counts.add(rec.Attempt, -1)
@@ -121,6 +122,16 @@ func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 	t.leases.add(u)
 	t.leased = append(t.leased, u)
 	return job, t.reschedule(u, at, rec)
+}
+
+// asked finds what the sender said of an address.
+func asked(env queue.Envelope, a mailaddr.Address) queue.Recipient {
+	for _, r := range env.Recipients {
+		if r.Address == a {
+			return r
+		}
+	}
+	return queue.Recipient{Address: a}
 }
 
 func (t *txn) getUnit(u unit) (*unitRecord, error) {

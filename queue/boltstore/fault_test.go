@@ -296,7 +296,7 @@ func TestFullSettle(t *testing.T) {
 
 func later(d time.Duration) queue.DueRequest {
 	now := time.Now().Add(d)
-	return queue.DueRequest{Now: now, Max: 10, PerDestination: 10,
+	return queue.DueRequest{Now: now, Max: 10, Limit: func(string) int { return 10 },
 		Next: func(queue.Envelope, int) time.Time { return now.Add(time.Hour) }}
 }
 

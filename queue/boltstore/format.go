@@ -68,17 +68,30 @@ func createFormat(tx *bolt.Tx) error {
 
 // messageRecord is what is kept of a message beside its body and its units.
 type messageRecord struct {
-	Sender     address   `json:"from"`
-	Recipients []address `json:"to"`
-	Identity   string    `json:"identity,omitempty"`
-	Session    string    `json:"session,omitempty"`
-	EightBit   bool      `json:"eightbit,omitempty"`
-	Helo       string    `json:"helo,omitempty"`
-	Peer       string    `json:"peer,omitempty"`
-	Arrived    int64     `json:"arrived"` // nanoseconds since 1970
-	Size       int64     `json:"size"`
-	Spool      bool      `json:"spool,omitempty"` // the body is a file
-	Open       int       `json:"open"`            // units that are not final
+	Sender      address       `json:"from"`
+	Recipients  []address     `json:"to"`
+	Identity    string        `json:"identity,omitempty"`
+	Session     string        `json:"session,omitempty"`
+	EightBit    bool          `json:"eightbit,omitempty"`
+	SMTPUTF8    bool          `json:"smtputf8,omitempty"`
+	RequireTLS  bool          `json:"requiretls,omitempty"`
+	TLSOptional bool          `json:"tlsoptional,omitempty"`
+	EnvelopeID  string        `json:"envid,omitempty"`
+	Return      queue.Return  `json:"ret,omitempty"`
+	Asked       []askedRecord `json:"asked,omitempty"` // of the recipients that ask for something
+	Helo        string        `json:"helo,omitempty"`
+	Peer        string        `json:"peer,omitempty"`
+	Arrived     int64         `json:"arrived"` // nanoseconds since 1970
+	Size        int64         `json:"size"`
+	Spool       bool          `json:"spool,omitempty"` // the body is a file
+	Open        int           `json:"open"`            // units that are not final
+}
+
+// askedRecord is what was asked for one recipient.
+type askedRecord struct {
+	Index    int          `json:"i"` // of Recipients
+	Notify   queue.Notify `json:"notify,omitempty"`
+	Original string       `json:"orcpt,omitempty"`
 }
 
 // unitRecord is the state of a message at one destination.
@@ -124,9 +137,14 @@ func newMessageRecord(env queue.Envelope, size int64, spool bool) messageRecord 
 	r := messageRecord{
 		Sender: address{env.Sender}, Identity: env.Identity, Session: env.Session, EightBit: env.EightBit,
 		Helo: env.Helo, Peer: env.Peer, Arrived: env.Arrived.UnixNano(), Size: size, Spool: spool,
+		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, TLSOptional: env.TLSOptional,
+		EnvelopeID: env.EnvelopeID, Return: env.Return,
 	}
-	for _, a := range env.Recipients {
-		r.Recipients = append(r.Recipients, address{a})
+	for i, to := range env.Recipients {
+		r.Recipients = append(r.Recipients, address{to.Address})
+		if to.Notify != 0 || to.Original != "" {
+			r.Asked = append(r.Asked, askedRecord{i, to.Notify, to.Original})
+		}
 	}
 	return r
 }
@@ -135,9 +153,17 @@ func (r *messageRecord) envelope(id queue.ID) queue.Envelope {
 	env := queue.Envelope{
 		ID: id, Sender: r.Sender.Address, Identity: r.Identity, Session: r.Session, EightBit: r.EightBit,
 		Helo: r.Helo, Peer: r.Peer, Arrived: time.Unix(0, r.Arrived),
+		SMTPUTF8: r.SMTPUTF8, RequireTLS: r.RequireTLS, TLSOptional: r.TLSOptional,
+		EnvelopeID: r.EnvelopeID, Return: r.Return,
 	}
 	for _, a := range r.Recipients {
-		env.Recipients = append(env.Recipients, a.Address)
+		env.Recipients = append(env.Recipients, queue.Recipient{Address: a.Address})
+	}
+	for _, a := range r.Asked {
+		if a.Index >= 0 && a.Index < len(env.Recipients) {
+			to := &env.Recipients[a.Index]
+			to.Notify, to.Original = a.Notify, a.Original
+		}
 	}
 	return env
 }

@@ -32,7 +32,7 @@ func TestGauges(t *testing.T) {
 	first := mail("a.test")
 	first.ID = queue.ID(strings.Repeat("0", idLen)) // of long ago, as its arrival
 	first.Arrived = time.Now().Add(-time.Hour)
-	first.Recipients = append(first.Recipients, mailaddr.MustParse("ann@b.test"))
+	first.Recipients = append(first.Recipients, queue.To(mailaddr.MustParse("ann@b.test"))...)
 	if err := accept(s, first, small); err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func failing(op string, err error) func(string, string) error {
 func mail(domain string) queue.Envelope {
 	return queue.Envelope{
 		ID: queue.NewID(), Sender: mailaddr.MustParse("rick@partner.test"), Arrived: time.Now(),
-		Recipients: []mailaddr.Address{mailaddr.MustParse("morty@" + domain)},
+		Recipients: queue.To(mailaddr.MustParse("morty@" + domain)),
 	}
 }
 
@@ -132,7 +132,7 @@ func mustAccept(t testing.TB, s *Store, size int) queue.Envelope {
 // lease takes what is due.
 func lease(s *Store) ([]queue.Job, error) {
 	now := time.Now()
-	jobs, _, err := s.Due(queue.DueRequest{Now: now, Max: 1000, PerDestination: 1000,
+	jobs, _, err := s.Due(queue.DueRequest{Now: now, Max: 1000, Limit: func(string) int { return 1000 },
 		Next: func(queue.Envelope, int) time.Time { return now.Add(time.Hour) }})
 	return jobs, err
 }
@@ -150,7 +150,7 @@ func mustLease(t testing.TB, s *Store, n int) []queue.Job {
 func delivered(j queue.Job) queue.Settlement {
 	st := queue.Settlement{ID: j.ID, Destination: j.Destination}
 	for _, r := range j.Recipients {
-		st.Outcomes = append(st.Outcomes, queue.Outcome{Recipient: r, Result: queue.Delivered})
+		st.Outcomes = append(st.Outcomes, queue.Outcome{Recipient: r.Address, Result: queue.Delivered})
 	}
 	return st
 }

@@ -27,7 +27,7 @@ func TestSettleGoneFreesItsPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := mustAccept(t, s, small)
-	one := queue.DueRequest{Now: time.Now(), Max: 10, PerDestination: 1,
+	one := queue.DueRequest{Now: time.Now(), Max: 10, Limit: func(string) int { return 1 },
 		Next: func(queue.Envelope, int) time.Time { return time.Now().Add(time.Hour) }}
 	if jobs, _, err := s.Due(one); len(jobs) != 0 || err != nil {
 		t.Errorf("%d jobs beyond the bound, error %v", len(jobs), err)

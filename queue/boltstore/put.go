@@ -176,11 +176,11 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 	in := &insertion{id: env.ID, due: stamp(due), units: map[string][]byte{}, content: c}
 	byDest := map[string]*unitRecord{}
 	for _, r := range env.Recipients {
-		d := queue.Destination(r)
+		d := queue.Destination(r.Address)
 		if byDest[d] == nil {
 			byDest[d] = &unitRecord{Next: in.due}
 		}
-		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r}})
+		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r.Address}})
 	}
 	rec := newMessageRecord(env, c.size, c.spooled)
 	rec.Open = len(byDest)

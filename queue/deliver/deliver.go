@@ -99,8 +99,15 @@ func New(o Options) (*Deliverer, error) {
 	return d, nil
 }
 
-// Deliver makes one attempt and returns an outcome for each recipient of job.
-func (d *Deliverer) Deliver(ctx context.Context, job queue.Job) []queue.Outcome {
+// Deliver implements queue.Deliverer.
+func (d *Deliverer) Deliver(ctx context.Context, v queue.Visit) {
+	for job, ok := v.Next(); ok; job, ok = v.Next() {
+		v.Report(job, d.attempt(ctx, job))
+	}
+}
+
+// attempt makes one attempt and returns an outcome for each recipient of job.
+func (d *Deliverer) attempt(ctx context.Context, job queue.Job) []queue.Outcome {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxAttempt, errors.New("the attempt took too long"))
 	defer cancel()
 	a := newAttempt(d, job)
@@ -143,7 +150,7 @@ type attempt struct {
 func newAttempt(d *Deliverer, job queue.Job) *attempt {
 	a := &attempt{job: job, outcomes: make([]queue.Outcome, len(job.Recipients))}
 	for i, r := range job.Recipients {
-		a.outcomes[i].Recipient = r
+		a.outcomes[i].Recipient = r.Address
 		a.open = append(a.open, i)
 	}
 	return a
@@ -208,7 +215,7 @@ func (a *attempt) message(indices []int) smtpclient.Message {
 	}
 	m.Recipients = make([]mailaddr.Address, len(indices))
 	for n, i := range indices {
-		m.Recipients[n] = a.job.Recipients[i]
+		m.Recipients[n] = a.job.Recipients[i].Address
 	}
 	return m
 }

@@ -93,7 +93,7 @@ func TestHosts(t *testing.T) {
 				want++
 			}
 			d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial})
-			got := d.Deliver(t.Context(), job("x\r\n", "b@d.test"))
+			got := d.attempt(t.Context(), job("x\r\n", "b@d.test"))
 			if text(got) != c.want || c.reply != "" && got[0].Reply != c.reply {
 				t.Errorf("got %s, %q; want %s", text(got), got[0].Reply, c.want)
 			}
@@ -124,7 +124,7 @@ func TestNoRoute(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			n := &network{}
 			d := newDeliverer(t, Options{Resolver: c.zone, Dial: n.Dial, OwnAddresses: []netip.Addr{netip.MustParseAddr("198.51.100.25")}})
-			got := d.Deliver(t.Context(), job("x\r\n", c.to))
+			got := d.attempt(t.Context(), job("x\r\n", c.to))
 			if text(got) != c.want || got[0].Reply == "" || len(n.calls) != 0 {
 				t.Errorf("got %s, %q after %v; want %s", text(got), got[0].Reply, n.calls, c.want)
 			}
@@ -140,7 +140,7 @@ func TestNextHop(t *testing.T) {
 		}
 		return Route{Hosts: []string{s.Addr().String()}}
 	}})
-	got := d.Deliver(t.Context(), job("x\r\n", "b@d.test"))
+	got := d.attempt(t.Context(), job("x\r\n", "b@d.test"))
 	if text(got) != "delivered 2.6.0 [127.0.0.1]" {
 		t.Errorf("got %s, %q: a configured hop may be private", text(got), got[0].Reply)
 	}
@@ -150,12 +150,12 @@ func TestNextHopByName(t *testing.T) {
 	n := &network{to: map[string]*dialog.Server{"10.0.0.7:2525": dialog.Serve(t, takes)}}
 	d := newDeliverer(t, Options{Dial: n.Dial, Route: func(string) Route { return Route{Hosts: []string{"gone.test:25", "in.test:2525"}} },
 		Resolver: zone{"A in.test": addrs("10.0.0.7"), "AAAA in.test": none, "A gone.test": nxdomain, "AAAA gone.test": nxdomain}})
-	if got := d.Deliver(t.Context(), job("x\r\n", "b@d.test")); text(got) != "delivered 2.6.0 in.test" {
+	if got := d.attempt(t.Context(), job("x\r\n", "b@d.test")); text(got) != "delivered 2.6.0 in.test" {
 		t.Errorf("got %s, %q", text(got), got[0].Reply)
 	}
 	d = newDeliverer(t, Options{Route: func(string) Route { return Route{Hosts: []string{"gone.test:25"}} },
 		Resolver: zone{"A gone.test": nxdomain, "AAAA gone.test": nxdomain}})
-	if got := d.Deliver(t.Context(), job("x\r\n", "b@d.test")); text(got) != "deferred 4.4.4" {
+	if got := d.attempt(t.Context(), job("x\r\n", "b@d.test")); text(got) != "deferred 4.4.4" {
 		t.Errorf("a next hop that does not exist: %s, %q", text(got), got[0].Reply)
 	}
 }
@@ -183,7 +183,7 @@ func TestMixed(t *testing.T) {
 		`+rest),
 	}}
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial})
-	got := d.Deliver(t.Context(), job("x\r\n", "b@d.test", "c@d.test", "e@d.test"))
+	got := d.attempt(t.Context(), job("x\r\n", "b@d.test", "c@d.test", "e@d.test"))
 	if want := "failed 5.1.1 one.test, delivered 2.6.0 two.test, deferred 4.2.2 two.test"; text(got) != want {
 		t.Errorf("got %s, want %s", text(got), want)
 	}
@@ -210,7 +210,7 @@ func TestManyRecipients(t *testing.T) {
 	}
 	n := &network{to: map[string]*dialog.Server{"192.0.2.1:25": dialog.Serve(t, script+rest)}}
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial})
-	if got := d.Deliver(t.Context(), job("x\r\n", to...)); text(got) != "delivered 2.6.0 one.test" || len(got) != len(to) {
+	if got := d.attempt(t.Context(), job("x\r\n", to...)); text(got) != "delivered 2.6.0 one.test" || len(got) != len(to) {
 		t.Errorf("got %s", text(got))
 	}
 }
@@ -220,7 +220,7 @@ func TestManyRecipients(t *testing.T) {
 func TestSmuggling(t *testing.T) {
 	n := &network{to: map[string]*dialog.Server{"192.0.2.1:25": dialog.Serve(t, hello+"S: 250 ok\nC: DATA\nS: 354 go\nHANG")}}
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial})
-	got := d.Deliver(t.Context(), job("x\n.\r\nMAIL FROM:<admin@d.test>\r\n", "b@d.test"))
+	got := d.attempt(t.Context(), job("x\n.\r\nMAIL FROM:<admin@d.test>\r\n", "b@d.test"))
 	if text(got) != "failed 5.6.0" || len(n.calls) != 1 {
 		t.Errorf("got %s, %q after %v", text(got), got[0].Reply, n.calls)
 	}
@@ -234,7 +234,7 @@ func TestContextEnds(t *testing.T) {
 		return n.Dial(ctx, network, address)
 	}
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: dial})
-	got := d.Deliver(ctx, job("x\r\n", "b@d.test"))
+	got := d.attempt(ctx, job("x\r\n", "b@d.test"))
 	if len(got) != 1 || got[0].Result != queue.Deferred || len(n.calls) != 1 {
 		t.Errorf("got %s after %v", text(got), n.calls)
 	}
@@ -276,7 +276,7 @@ func TestWholeAttemptIsBounded(t *testing.T) {
 			o := Options{Resolver: z, Dial: s.Dial}
 			o.Timeouts.Greeting = c.greeting
 			start := time.Now()
-			got := newDeliverer(t, o).Deliver(t.Context(), job("x\r\n", "b@d.test"))
+			got := newDeliverer(t, o).attempt(t.Context(), job("x\r\n", "b@d.test"))
 			if text(got) != "deferred 4.4.2" || len(s.conns) != c.calls || time.Since(start) != c.took {
 				t.Errorf("got %s after %d calls and %v", text(got), len(s.conns), time.Since(start))
 			}
@@ -292,7 +292,7 @@ func TestDialTimeout(t *testing.T) {
 			return nil, ctx.Err()
 		}})
 		start := time.Now()
-		got := d.Deliver(t.Context(), job("x\r\n", "b@d.test"))
+		got := d.attempt(t.Context(), job("x\r\n", "b@d.test"))
 		if text(got) != "deferred 4.4.1" || time.Since(start) != time.Minute {
 			t.Errorf("got %s after %v", text(got), time.Since(start))
 		}
@@ -304,7 +304,7 @@ func TestBodyGone(t *testing.T) {
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial})
 	j := job("x\r\n", "b@d.test")
 	j.Open = func() (io.ReadCloser, error) { return nil, errors.New("no such file") }
-	if got := d.Deliver(t.Context(), j); text(got) != "deferred 4.3.0" || len(n.calls) != 1 {
+	if got := d.attempt(t.Context(), j); text(got) != "deferred 4.3.0" || len(n.calls) != 1 {
 		t.Errorf("got %s, %q after %v", text(got), got[0].Reply, n.calls)
 	}
 }
@@ -314,7 +314,7 @@ var _ queue.Deliverer = (*Deliverer)(nil)
 func TestOrderAndPort(t *testing.T) {
 	n := &network{}
 	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial, MXPort: 2525})
-	got := d.Deliver(t.Context(), job("x\r\n", "b@d.test"))
+	got := d.attempt(t.Context(), job("x\r\n", "b@d.test"))
 	if !slices.Equal(n.calls, []string{"192.0.2.1:2525", "192.0.2.2:2525"}) || text(got) != "deferred 4.4.1" {
 		t.Errorf("called %v, %s", n.calls, text(got))
 	}

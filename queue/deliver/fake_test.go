@@ -103,10 +103,10 @@ func job(body string, to ...string) queue.Job {
 		Open:     func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil },
 	}
 	for _, s := range to {
-		j.Recipients = append(j.Recipients, mailaddr.MustParse(s))
+		j.Recipients = append(j.Recipients, queue.Recipient{Address: mailaddr.MustParse(s)})
 	}
 	j.Envelope.Recipients = j.Recipients
-	j.Destination = queue.Destination(j.Recipients[0])
+	j.Destination = queue.Destination(j.Recipients[0].Address)
 	return j
 }
 

@@ -42,7 +42,7 @@ func TestClientCertificate(t *testing.T) {
 			Resolver: zone{"MX mx.test": mx("10 h.mx.test"), "A h.mx.test": addrs("127.0.0.1"), "AAAA h.mx.test": none},
 			Route:    func(string) Route { return c.route }, AllowPrivateTargets: true, MXPort: int(netip.MustParseAddrPort(sink.Addr()).Port()),
 		})
-		if got := d.Deliver(t.Context(), job("x\r\n", c.to)); text(got)[:9] != "delivered" {
+		if got := d.attempt(t.Context(), job("x\r\n", c.to)); text(got)[:9] != "delivered" {
 			t.Errorf("%s: %s, %q", c.name, text(got), got[0].Reply)
 			continue
 		}
@@ -80,7 +80,7 @@ func TestClientCertificateNeedsTLS(t *testing.T) {
 		d := newDeliverer(t, Options{Resolver: zone{}, Route: func(string) Route {
 			return Route{Hosts: []string{s.Addr().String()}, Certificate: identity(&own, &shown)}
 		}})
-		if got := d.Deliver(t.Context(), job("x\r\n", "b@d.test")); text(got) != c.want {
+		if got := d.attempt(t.Context(), job("x\r\n", "b@d.test")); text(got) != c.want {
 			t.Errorf("%s: %s, %q; want %s", c.name, text(got), got[0].Reply, c.want)
 		}
 	}

@@ -88,7 +88,7 @@ func (m *model) drawEnvelope(rt *rapid.T) queue.Envelope {
 	rcpts := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a@one.test", "b@one.test", "c@two.test", "d@[192.0.2.1]", "e@two.test.x"}),
 		1, 4, rapid.ID).Draw(rt, "recipients")
 	for _, r := range rcpts {
-		env.Recipients = append(env.Recipients, mailaddr.MustParse(r))
+		env.Recipients = append(env.Recipients, queue.To(mailaddr.MustParse(r))...)
 	}
 	env.Arrived = m.now
 	return env
@@ -102,11 +102,11 @@ func (m *model) drawBody(rt *rapid.T, id queue.ID) []byte {
 func (m *model) insert(env queue.Envelope, at time.Time, body []byte) {
 	msg := &message{env: env, body: body, units: map[string]*unitState{}}
 	for _, r := range env.Recipients {
-		d := queue.Destination(r)
+		d := queue.Destination(r.Address)
 		if msg.units[d] == nil {
 			msg.units[d] = &unitState{next: at}
 		}
-		msg.units[d].rcpts = append(msg.units[d].rcpts, recipientState{address: r})
+		msg.units[d].rcpts = append(msg.units[d].rcpts, recipientState{address: r.Address})
 	}
 	m.messages[env.ID] = msg
 }
@@ -170,7 +170,7 @@ func (m *model) settle(rt *rapid.T) {
 		// 3 stands for an outcome that is missing.
 		r := queue.Result(rapid.IntRange(0, 3).Draw(rt, "result"))
 		if r <= queue.Failed {
-			st.Outcomes = append(st.Outcomes, queue.Outcome{Recipient: a, Result: r, Reply: fmt.Sprint("reply ", i)})
+			st.Outcomes = append(st.Outcomes, queue.Outcome{Recipient: a.Address, Result: r, Reply: fmt.Sprint("reply ", i)})
 		}
 	}
 	if rapid.Bool().Draw(rt, "with a bounce") {
@@ -239,7 +239,8 @@ func (m *model) check(rt *rapid.T) {
 
 func (msg *message) summary() queue.Summary {
 	s := queue.Summary{ID: msg.env.ID, Arrived: msg.env.Arrived, Size: int64(len(msg.body)), Sender: msg.env.Sender}
-	for _, a := range msg.env.Recipients {
+	for _, to := range msg.env.Recipients {
+		a := to.Address
 		u := msg.units[queue.Destination(a)]
 		i := slices.IndexFunc(u.rcpts, func(r recipientState) bool { return r.address == a })
 		r := queue.RecipientSummary{Address: a, Destination: queue.Destination(a), State: u.rcpts[i].result.String(),

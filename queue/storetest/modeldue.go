@@ -56,10 +56,10 @@ func (m *model) lease(rt *rapid.T, j queue.Job, r queue.DueRequest, last time.Ti
 		rt.Fatalf("job %s: due at %v, now is %v", key, at, m.now)
 	case at.Before(last):
 		rt.Fatalf("job %s: due at %v, comes behind one of %v", key, at, last)
-	case !slices.Equal(j.Recipients, u.open()):
+	case fmt.Sprint(j.Recipients) != fmt.Sprint(u.open()):
 		rt.Fatalf("job %s: recipients %v, want %v", key, j.Recipients, u.open())
-	case m.leasesOf(j.Destination) >= r.PerDestination:
-		rt.Fatalf("job %s: beyond the %d of its destination", key, r.PerDestination)
+	case m.leasesOf(j.Destination) >= r.Limit(j.Destination):
+		rt.Fatalf("job %s: beyond the %d of its destination", key, r.Limit(j.Destination))
 	case j.Attempt != u.attempt+1 || j.Size != int64(len(msg.body)):
 		rt.Fatalf("job %s: attempt %d, size %d; want %d, %d", key, j.Attempt, j.Size, u.attempt+1, len(msg.body))
 	}
@@ -109,7 +109,7 @@ func (m *model) unleased() (all []waiting) {
 // long than the last one taken when there was no more room.
 func (m *model) checkLeft(rt *rapid.T, r queue.DueRequest, jobs []queue.Job, last time.Time) {
 	for _, w := range m.unleased() {
-		if w.at.After(m.now) || m.leasesOf(w.dest) >= r.PerDestination {
+		if w.at.After(m.now) || m.leasesOf(w.dest) >= r.Limit(w.dest) {
 			continue
 		}
 		if len(jobs) < r.Max || w.at.Before(last) {
@@ -127,7 +127,7 @@ func (m *model) checkNext(rt *rapid.T, r queue.DueRequest, jobs []queue.Job, nex
 		return // the caller comes back when it has room
 	}
 	for _, w := range m.unleased() {
-		if m.leasesOf(w.dest) < r.PerDestination && (next.IsZero() || next.After(w.at)) {
+		if m.leasesOf(w.dest) < r.Limit(w.dest) && (next.IsZero() || next.After(w.at)) {
 			rt.Fatalf("next is %v, but %s to %s is due at %v", next, w.id, w.dest, w.at)
 		}
 	}

@@ -23,7 +23,10 @@ func testPut(t *testing.T, open Open) {
 	for _, size := range []int{0, 1, 4096, 64<<10 - 1, 64 << 10, 64<<10 + 1, 1 << 20} {
 		env := envelope("morty@remote.test", `"two  words"@remote.test`, "x@[192.0.2.1]", "x@[IPv6:2001:db8::1]")
 		env.Identity, env.Session, env.Helo, env.Peer = "rick@partner.test", "S1", "mx.partner.test", "192.0.2.7"
-		env.EightBit = size%2 == 1
+		env.EightBit, env.SMTPUTF8, env.RequireTLS, env.TLSOptional = size%2 == 1, size > 4096, size < 4096, size == 4096
+		env.EnvelopeID, env.Return = "QQ 314159", queue.ReturnHeaders
+		env.Recipients[1].Notify, env.Recipients[1].Original = queue.NotifySuccess|queue.NotifyDelay, "rfc822;two words@first.test"
+		env.Recipients[3].Notify = queue.NotifyNever
 		if size == 0 {
 			env.Sender = mailaddr.Address{}
 		}
@@ -53,6 +56,9 @@ func testPut(t *testing.T, open Open) {
 	same(t, "jobs", len(jobs), 3*len(envs))
 	for _, j := range jobs {
 		checkEnvelope(t, j.Envelope, envs[j.ID])
+		for _, r := range j.Recipients {
+			same(t, "recipient of the envelope", slices.Contains(envs[j.ID].Recipients, r), true)
+		}
 		same(t, "size", j.Size, len(bodies[j.ID]))
 		r, err := j.Open()
 		if err != nil {
@@ -79,7 +85,7 @@ func checkMessage(t *testing.T, s queue.Store, env queue.Envelope, body []byte) 
 		t.Fatalf("get: %+v, want %+v", sum, env)
 	}
 	for i, r := range sum.Recipients {
-		if r.Address != env.Recipients[i] || r.Destination != queue.Destination(env.Recipients[i]) || r.State != "queued" ||
+		if r.Address != env.Recipients[i].Address || r.Destination != queue.Destination(env.Recipients[i].Address) || r.State != "queued" ||
 			r.Attempts != 0 || !r.Next.Equal(start()) || r.LastReply != "" {
 			t.Errorf("recipient: %+v, want %v queued", r, env.Recipients[i])
 		}

@@ -68,7 +68,7 @@ func retry(now time.Time) func(queue.Envelope, int) time.Time {
 }
 
 func request(now time.Time, most, perDestination int) queue.DueRequest {
-	return queue.DueRequest{Now: now, Max: most, PerDestination: perDestination, Next: retry(now)}
+	return queue.DueRequest{Now: now, Max: most, Next: retry(now), Limit: func(string) int { return perDestination }}
 }
 
 // tester is what testing and rapid have in common.
@@ -82,7 +82,7 @@ type tester interface {
 func envelope(rcpts ...string) queue.Envelope {
 	env := queue.Envelope{ID: queue.NewID(), Sender: mailaddr.MustParse("rick@partner.test"), Arrived: start()}
 	for _, r := range rcpts {
-		env.Recipients = append(env.Recipients, mailaddr.MustParse(r))
+		env.Recipients = append(env.Recipients, queue.To(mailaddr.MustParse(r))...)
 	}
 	return env
 }
@@ -123,7 +123,7 @@ func settle(t tester, s queue.Store, st queue.Settlement) {
 func settlement(job queue.Job, r queue.Result, next time.Time) queue.Settlement {
 	st := queue.Settlement{ID: job.ID, Destination: job.Destination, Next: next}
 	for _, a := range job.Recipients {
-		st.Outcomes = append(st.Outcomes, queue.Outcome{Recipient: a, Result: r, Reply: r.String() + " it is"})
+		st.Outcomes = append(st.Outcomes, queue.Outcome{Recipient: a.Address, Result: r, Reply: r.String() + " it is"})
 	}
 	return st
 }
