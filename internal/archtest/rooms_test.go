@@ -31,11 +31,12 @@ var rooms = map[string]string{
 	"daneclient/clientid":         "internal/dnsname", // TLS alone: no TLSA, no DNS
 	"daneclient/clientid/overlay": "",                 // a tool of the build
 
-	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog", // not how mail leaves
-	"queue/boltstore":          "queue internal/mailaddr",                                       // not when, not how
-	"queue/storetest":          "queue internal/mailaddr",                                       // no engine
-	"queue/dsn":                "internal/mailaddr",                                             // pure
-	"queue/deliver":            "queue queue/deliver/smtpclient daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog",
+	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog",                          // not how mail leaves
+	"queue/boltstore":          "queue internal/mailaddr",                                                                // not when, not how
+	"queue/storetest":          "queue internal/mailaddr",                                                                // no engine
+	"queue/dsn":                "internal/mailaddr",                                                                      // pure
+	"queue/tlsrpt":             "daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
+	"queue/deliver":            "queue queue/deliver/smtpclient queue/mtasts queue/tlsrpt daneclient daneclient/dnssec daneclient/tlsa internal/dnsname internal/mailaddr internal/maillog",
 	"queue/deliver/smtpclient": "internal/dnsname internal/mailaddr",
 	"queue/deliver/submit":     "queue/deliver/smtpclient daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/mailaddr", // no queue
 

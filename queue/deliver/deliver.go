@@ -145,6 +145,7 @@ type attempt struct {
 	outcomes []queue.Outcome
 	open     []int    // recipients that no host has answered for
 	worst    *verdict // what they will be told; nil: nothing was found yet
+	tls      string   // what came of TLS with the last host
 }
 
 func newAttempt(d *Deliverer, job queue.Job) *attempt {
@@ -204,7 +205,7 @@ func (a *attempt) settle(v verdict) {
 
 func (a *attempt) set(i int, v verdict) {
 	o := &a.outcomes[i]
-	o.Result, o.Status, o.Reply, o.RemoteMTA = v.result, v.status, v.text, v.remote
+	o.Result, o.Status, o.Reply, o.RemoteMTA, o.TLS = v.result, v.status, v.text, v.remote, a.tls
 }
 
 // message is the job as one transaction for these recipients.

@@ -7,6 +7,7 @@ import (
 
 	"dancemta/internal/dialog"
 	"dancemta/internal/lab"
+	"dancemta/queue"
 )
 
 // identity counts how often it is shown.
@@ -56,9 +57,10 @@ func TestClientCertificate(t *testing.T) {
 // In TLS 1.2 a certificate travels in clear, and no server takes a name from it.
 func TestClientCertificateNeedsTLS13(t *testing.T) {
 	shown := 0
-	h := host{certificate: identity(&lab.Credential{}, &shown)}
+	h := host{configured: true, certificate: identity(&lab.Credential{}, &shown)}
 	d := newDeliverer(t, Options{Resolver: zone{}})
-	got, err := d.tlsConfig(target{host: h}).GetClientCertificate(&tls.CertificateRequestInfo{Version: tls.VersionTLS12})
+	dem, _ := d.demandTLS(t.Context(), Route{}, h, queue.Envelope{})
+	got, err := (&handshake{demand: dem}).config().GetClientCertificate(&tls.CertificateRequestInfo{Version: tls.VersionTLS12})
 	if err != nil || len(got.Certificate) != 0 || shown != 0 {
 		t.Errorf("%v, %v, shown %d times", got, err, shown)
 	}
