@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"dancemta/daneclient/clientid"
@@ -226,25 +227,34 @@ func (s *Server) now() time.Time {
 	return s.opts.Now()
 }
 
-// verify proves the server by its records, or by PKIX where it has none.
 func (s *Server) verify(state tls.ConnectionState) error {
-	chain := state.PeerCertificates
+	_, err := s.Verify(state.PeerCertificates)
+	return err
+}
+
+// Records returns the usable TLSA records, in their order; none: PKIX decides.
+func (s *Server) Records() []tlsa.Record { return slices.Clone(s.records) }
+
+// Verify proves a server by the chain of its handshake, for those who do not take
+// the configuration of TLS. record is the one that did; the zero Record: it was
+// PKIX. The error is an *Error.
+func (s *Server) Verify(chain []*x509.Certificate) (record tlsa.Record, err error) {
 	if len(s.records) == 0 {
-		return s.verifyPKIX(chain)
+		return tlsa.Record{}, s.verifyPKIX(chain)
 	}
 	hosts := []string{s.Base.String()}
 	for _, a := range s.opts.Aliases {
 		hosts = append(hosts, a.String())
 	}
-	_, err := tlsa.Match(s.records, chain, tlsa.Options{Hosts: hosts, Now: s.now(), Roots: s.opts.Roots})
+	result, err := tlsa.Match(s.records, chain, tlsa.Options{Hosts: hosts, Now: s.now(), Roots: s.opts.Roots})
 	if err == nil {
-		return nil
+		return result.Record, nil
 	}
 	reason := NoMatch
 	if miss, ok := errors.AsType[*tlsa.MismatchError](err); ok && miss.OnlyName {
 		reason = NameMismatch
 	}
-	return &Error{Reason: reason, Name: s.Base, Err: err}
+	return tlsa.Record{}, &Error{Reason: reason, Name: s.Base, Err: err}
 }
 
 func (s *Server) verifyPKIX(chain []*x509.Certificate) error {
