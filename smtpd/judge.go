@@ -4,22 +4,12 @@ import (
 	"errors"
 
 	"dancemta/daneclient"
-	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 	"dancemta/saslext"
 )
 
 // The functions below turn the errors of our parts into answers. What they do
 // not know is temporary: a refusal for good must be stated.
-
-// addressAnswer is the answer to an address that does not parse; bad is the one
-// for its place (sender or recipient).
-func addressAnswer(err error, bad answer) answer {
-	if errors.Is(err, mailaddr.ErrNotASCII) {
-		return notASCII // RFC 6531 3.5: SMTPUTF8 is not offered
-	}
-	return bad
-}
 
 // permanent reports whether err states that this certificate gives no identity.
 func permanent(err error) bool {

@@ -19,6 +19,7 @@ import (
 type transaction struct {
 	sender   mailaddr.Address
 	eightBit bool
+	utf8     bool           // SMTPUTF8 was given
 	subject  policy.Subject // who sends; nobody until an identity is proved and needed
 	identity string         // the same for log and queue
 	auth     bool           // by AUTH
@@ -46,12 +47,14 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 	switch {
 	case s.tx != nil:
 		r.answer = nestedMail
+	case !opts.UTF8 && !isASCII(from):
+		r.answer = notASCII // RFC 6531 3.5
 	case perr != nil:
-		r.answer, r.detail = addressAnswer(perr, badSender), perr.Error()
+		r.answer, r.detail = badSender, perr.Error()
 	case opts.Size > s.opts.MaxMessageBytes:
 		r.answer = tooBig // RFC 1870 6.1
 	default:
-		tx := &transaction{sender: sender, eightBit: opts.Body == smtp.Body8BitMIME, known: map[mailaddr.Address]bool{}}
+		tx := &transaction{sender: sender, eightBit: opts.Body == smtp.Body8BitMIME, utf8: opts.UTF8, known: map[mailaddr.Address]bool{}}
 		r.sender = sender.String()
 		if s.identify(tx, &r) {
 			s.tx = tx
@@ -125,8 +128,10 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) (err error) {
 	r.sender, r.identity = tx.sender.String(), tx.identity
 	rcpt, perr := mailaddr.FromUnquoted(to)
 	switch {
+	case !tx.utf8 && !isASCII(to):
+		r.answer = notASCII // RFC 6531 3.5
 	case perr != nil:
-		r.answer, r.detail = addressAnswer(perr, badRecipient), perr.Error()
+		r.answer, r.detail = badRecipient, perr.Error()
 	case rcpt.IsNull():
 		r.answer = badRecipient
 	case tx.taken >= s.opts.MaxRecipients:

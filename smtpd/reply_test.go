@@ -11,7 +11,6 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dancemta/daneclient"
-	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 	"dancemta/saslext"
 )
@@ -109,12 +108,6 @@ func TestErrorsBecomeAnswers(t *testing.T) {
 		if got := storeAnswer(c.err); got != c.store {
 			t.Errorf("%s from the queue: %s, want %s", c.name, got.word(), c.store.word())
 		}
-	}
-	if got := addressAnswer(mailaddr.ErrNotASCII, badSender); got != notASCII {
-		t.Errorf("not ASCII: %s", got.word())
-	}
-	if got := addressAnswer(odd, badRecipient); got != badRecipient {
-		t.Errorf("bad address: %s", got.word())
 	}
 }
 

@@ -96,7 +96,8 @@ func TestRecipients(t *testing.T) {
 		{"none", "Subject: b@b.test\n\nTo: c@c.test\n", ""},
 		{"a local name", "To: root\n", "error"},
 		{"broken", "To: b@@b.test\n", "error"},
-		{"not ASCII", "To: b\xc3\xa4r@b.test\n", "error"},
+		{"UTF-8", "To: b\xc3\xa4r@b.test\n", "b\xc3\xa4r@b.test"},
+		{"Latin 1", "To: b\xe4r@b.test\n", "error"},
 		{"two lines in quotes", "To: \"b\n c\"@b.test\n", `"b c"@b.test`},
 		{"resent", "To: b@b.test\nResent-To: c@c.test\n", "error"},
 	} {

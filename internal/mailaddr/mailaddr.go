@@ -3,6 +3,10 @@
 // as people and protocols write it; FromUnquoted reads what go-smtp hands over;
 // String quotes again, so what was one address stays one address (and cannot
 // become SMTP parameters).
+//
+// A local part may hold UTF-8 (RFC 6531 3.3); its octets stay as they came, for
+// only its own domain knows what they mean (RFC 6530 10.1). Two addresses are
+// the same mailbox when they are equal as Go values; Key is the one looser rule.
 package mailaddr
 
 import (
@@ -11,6 +15,8 @@ import (
 	"net/netip"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"dancemta/internal/dnsname"
 )
@@ -22,10 +28,13 @@ const (
 
 // Errors of the parsers; each comes wrapped with the offending text.
 var (
-	ErrSyntax   = errors.New("not a mail address")
-	ErrTooLong  = errors.New("local part over 64 or address over 254 octets")
-	ErrControl  = errors.New("control character in the local part")
-	ErrNotASCII = errors.New("address is not ASCII")
+	ErrSyntax  = errors.New("not a mail address")
+	ErrTooLong = errors.New("local part over 64 or address over 254 octets")
+	ErrControl = errors.New("control character in the local part")
+	// ErrCharacter is about what is not UTF-8, or would show another address than
+	// it is: signs that turn the writing direction, are invisible, or are ASCII in
+	// disguise.
+	ErrCharacter = errors.New("character not allowed in the local part")
 )
 
 // Address is one mailbox, or the null sender (its zero value).
@@ -84,13 +93,8 @@ func build(s, local, domain string) (Address, error) {
 	case len(local) > maxLocal:
 		return Address{}, fmt.Errorf("%.80q: %w", s, ErrTooLong)
 	}
-	for i := 0; i < len(local); i++ {
-		switch c := local[i]; {
-		case c < ' ' || c == 0x7f:
-			return Address{}, fmt.Errorf("%.80q: %w", s, ErrControl)
-		case c >= utf8.RuneSelf:
-			return Address{}, fmt.Errorf("%.80q: %w", s, ErrNotASCII)
-		}
+	if err := checkLocal(local); err != nil {
+		return Address{}, fmt.Errorf("%.80q: %w", s, err)
 	}
 	if strings.HasPrefix(domain, "[") {
 		ip, err := parseLiteral(domain)
@@ -180,15 +184,38 @@ func (a Address) Domain() dnsname.Name { return a.domain }
 // Literal returns the address literal's address; invalid when there is none.
 func (a Address) Literal() netip.Addr { return a.literal }
 
+// IsASCII reports whether a can be sent without SMTPUTF8. A domain always can:
+// it is kept in A-labels.
+func (a Address) IsASCII() bool { return isASCII(a.local) }
+
 // Key returns the form under which lists of mailboxes are compared: local part
-// in ASCII lower case, quoted only if needed, then @ and the domain.
+// in NFC with ASCII letters in lower case, quoted only if needed, then @ and the
+// domain. Other letters keep their case: what folds them differs by language.
 func (a Address) Key() string {
-	a.local = strings.ToLower(a.local)
+	a.local = strings.Map(lowerASCII, norm.NFC.String(a.local)) // RFC 6532 3.1
 	return a.String()
 }
 
+// ASCII is String for places where only ASCII may stand: signs beyond it are
+// written as \x{FC} (RFC 6533 3), and so is a backslash beside them.
+func (a Address) ASCII() string {
+	if a.IsASCII() {
+		return a.String()
+	}
+	var b strings.Builder
+	for _, r := range a.String() {
+		if r >= utf8.RuneSelf || r == '\\' {
+			fmt.Fprintf(&b, `\x{%02X}`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 // String returns the address as SMTP writes it between the angle brackets,
-// quoting the local part when it needs quotes; "" for the null sender.
+// quoting the local part when it needs quotes; "" for the null sender. Its local
+// part may be UTF-8, its domain is in A-labels.
 func (a Address) String() string {
 	if a.IsNull() {
 		return ""

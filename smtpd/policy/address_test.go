@@ -45,6 +45,7 @@ func TestAddressPattern(t *testing.T) {
 		{"@bücher.example", []string{"rick@xn--bcher-kva.example"}, []string{"rick@bucher.example"}},
 		{"rick@Bücher.example", []string{"rick@xn--bcher-kva.example"}, []string{"rick@bucher.example"}},
 		{"rick@[192.0.2.1]", []string{"rick@[192.0.2.1]"}, []string{"rick@[192.0.2.2]", "rick@example.org"}},
+		{"jürgen@example.org", []string{"jürgen@example.org", "ju\u0308rgen@EXAMPLE.org"}, []string{"jurgen@example.org", "JÜRGEN@example.org", "rick@example.org"}},
 		{`"a b"@example.org`, []string{`"A b"@example.org`}, []string{"a@example.org"}},
 	}
 	for _, tt := range tests {
@@ -64,7 +65,7 @@ func TestAddressPattern(t *testing.T) {
 func TestParseAddressPatternRefuses(t *testing.T) {
 	for _, s := range []string{
 		"", "rick", "example.org", "ANY", "Own", "@", "*", "*@", "rick@", "@any", "*@any", "*@ANY", "*@*", "@*.*", "rick@*.example.org", "r*@example.org@",
-		"a b@example.org", "@example..org", "@example.org.", "@_user.example.org", "@[192.0.2.1]", "rick@exa mple.org", "jürgen@example.org", "@*x.example.org",
+		"a b@example.org", "@example..org", "@example.org.", "@_user.example.org", "@[192.0.2.1]", "rick@exa mple.org", "j\xfcrgen@example.org", "a\u202eb@example.org", "@*x.example.org",
 		"a\r\n@example.org", "\xff@example.org",
 	} {
 		if p, err := policy.ParseAddressPattern(s); err == nil || p.String() != "" {
