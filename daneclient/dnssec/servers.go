@@ -149,9 +149,7 @@ func (s *surveyor) zone(ctx context.Context) (Survey, []dnsname.Name, error) {
 		}
 		hosts = append(hosts, host)
 	}
-	// A hint for people: when this fails, there is none.
-	param, err := l.resolveLink(ctx, question{at.zone.name, dns.TypeNSEC3PARAM})
-	found.Walkable = err == nil && param.state == Secure && param.set == nil
+	found.Walkable = l.walkable(ctx, at.zone.name)
 	return found, hosts, nil
 }
 
@@ -228,12 +226,7 @@ func (s *surveyor) read(found link, server *ServerAnswer) error {
 	if err := a.fill(found.set); err != nil {
 		return err
 	}
-	server.State, server.TLSA = Secure, a.TLSA
-	ttl := lowestTTL(found.set.rrs)
-	for _, sig := range found.set.sigs {
-		ttl = max(ttl, sig.OrigTtl) // what a server with a cache in front of it gave at first
-	}
-	server.TTL = time.Duration(ttl) * time.Second
+	server.State, server.TLSA, server.TTL = Secure, a.TLSA, signedTTL(found.set)
 	return nil
 }
 

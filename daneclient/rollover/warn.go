@@ -3,12 +3,9 @@ package rollover
 import (
 	"fmt"
 	"slices"
-	"time"
-)
 
-// longTTL: nobody may believe in a record for longer, so that a larger TTL only
-// makes rollovers and revocations slow.
-const longTTL = time.Hour
+	"dancemta/daneclient"
+)
 
 // judge adds what deserves attention.
 func (r *Report) judge() {
@@ -26,19 +23,15 @@ func (r *Report) judge() {
 		}
 	}
 	for _, s := range l.Servers {
-		switch {
-		case s.Fault != "" || len(s.Records) == 0:
-		case s.TTL < minTTL:
-			warn("%s: the TTL is %s, under %s: each login costs a lookup, and many resolvers keep it longer", s.Server, s.TTL, minTTL)
-		case s.TTL > longTTL:
-			warn("%s: the TTL is %s, over %s: rollovers and revocations take long", s.Server, s.TTL, longTTL)
+		if why := daneclient.TTLProblem(s.TTL); why != "" && s.Fault == "" && len(s.Records) > 0 {
+			warn("%s: %s", s.Server, why)
 		}
 	}
 	for _, record := range r.foreign() {
 		warn("somebody else's record stands at %s: %s", state.Owner, record)
 	}
 	if l.Walkable {
-		warn("%s denies by NSEC: anybody can list the names of your clients; NSEC3 makes it harder", l.Zone)
+		warn("%s", daneclient.WalkableProblem(l.Zone))
 	}
 }
 
