@@ -1,6 +1,7 @@
 // Package newfile writes files that must not be there yet, such as keys and
 // certificates: each appears with its whole content or not at all, is on disk
-// when Write returns, and never takes the place of another.
+// when Write returns, and never takes the place of another. Replace is for those
+// that may.
 package newfile
 
 import (
