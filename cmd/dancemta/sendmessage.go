@@ -39,7 +39,7 @@ func (f *sendFlags) message(stdin io.Reader, words []string, hostname dnsname.Na
 		}
 		recipients = append(recipients, more...)
 	}
-	if m.Recipients = unique(recipients); len(m.Recipients) == 0 {
+	if m.Recipients = smtpclient.To(unique(recipients)...); len(m.Recipients) == 0 {
 		return m, usage(errors.New("-t: nobody stands in To, Cc or Bcc"))
 	}
 	text, err := d.Finish(compose.Options{Sender: m.Sender, FullName: f.fullName, Hostname: hostname, Now: time.Now()})
@@ -48,6 +48,7 @@ func (f *sendFlags) message(stdin io.Reader, words []string, hostname dnsname.Na
 	}
 	m.Size = int64(len(text))
 	m.EightBit = bytes.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
+	m.SMTPUTF8 = m.EightBit // said where the header needs it
 	m.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
 	return m, nil
 }

@@ -24,7 +24,6 @@ import (
 
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
-	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 	"dancemta/queue/deliver/smtpclient"
 )
@@ -214,9 +213,8 @@ func (a *attempt) message(indices []int) smtpclient.Message {
 		Sender: a.job.Envelope.Sender, Size: a.job.Size,
 		EightBit: a.job.Envelope.EightBit, Open: a.job.Open,
 	}
-	m.Recipients = make([]mailaddr.Address, len(indices))
-	for n, i := range indices {
-		m.Recipients[n] = a.job.Recipients[i].Address
+	for _, i := range indices {
+		m.Recipients = append(m.Recipients, smtpclient.Recipient{Address: a.job.Recipients[i].Address})
 	}
 	return m
 }

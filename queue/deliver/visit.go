@@ -29,11 +29,11 @@ func (d *Deliverer) visit(ctx context.Context, a *attempt, t target) {
 	defer c.Quit(ctx)
 	var open []int
 	for chunk := range slices.Chunk(a.open, maxTransaction) {
-		accepted, refused := c.Send(ctx, a.message(chunk))
-		for n, i := range chunk {
-			switch e := refused[n]; {
+		for n, r := range c.Send(ctx, a.message(chunk)) {
+			i := chunk[n]
+			switch e := r.Err; {
 			case e == nil:
-				a.set(i, verdict{queue.Delivered, accepted.EnhancedStatus(), accepted.String(), t.host.String()})
+				a.set(i, verdict{queue.Delivered, r.Reply.EnhancedStatus(), r.Reply.String(), t.host.String()})
 			case e.OtherHost:
 				open = append(open, i)
 				a.note(new(hostVerdict(t, e)))

@@ -13,17 +13,19 @@ import (
 // message in the middle of it.
 var errLines = errors.New("the message has a lone CR or LF or a NUL in it")
 
-// dotWriter writes a body as DATA wants it (RFC 5321 4.5.2): lines that begin
-// with a dot get one more. It passes whole buffers and looks at no single byte
-// but dots. Nothing of an offending line end is ever written.
-type dotWriter struct {
+// lineWriter writes a body as DATA wants it (RFC 5321 4.5.2): lines that begin
+// with a dot get one more; or as it is, for BDAT. It passes whole buffers and
+// looks at no single byte but dots. Nothing of an offending line end is ever
+// written.
+type lineWriter struct {
 	w       io.Writer
+	asIs    bool // no dots are added, and none ends the body
 	inLine  bool // the last byte written was not the end of a line
 	afterCR bool // a CR was seen and is held back until its LF comes
 }
 
 // Write takes any piece of the body. Errors: errLines, or those of w.
-func (d *dotWriter) Write(p []byte) (int, error) {
+func (d *lineWriter) Write(p []byte) (int, error) {
 	if bytes.IndexByte(p, 0) >= 0 {
 		return 0, errLines
 	}
@@ -45,7 +47,7 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 
 // nextLine returns the length of the first line in p without its LF, and
 // whether the LF is there.
-func (d *dotWriter) nextLine(p []byte) (n int, ended bool, err error) {
+func (d *lineWriter) nextLine(p []byte) (n int, ended bool, err error) {
 	n = bytes.IndexByte(p, '\n')
 	if ended = n >= 0; !ended {
 		n = len(p)
@@ -62,13 +64,13 @@ func (d *dotWriter) nextLine(p []byte) (n int, ended bool, err error) {
 }
 
 // put writes one line, or a part of one, which nextLine has checked.
-func (d *dotWriter) put(line []byte, ended bool) error {
+func (d *lineWriter) put(line []byte, ended bool) error {
 	held := d.afterCR
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line, held = line[:n-1], true
 	}
 	if len(line) > 0 {
-		if !d.inLine && line[0] == '.' {
+		if !d.asIs && !d.inLine && line[0] == '.' {
 			if _, err := io.WriteString(d.w, "."); err != nil {
 				return err
 			}
@@ -88,13 +90,16 @@ func (d *dotWriter) put(line []byte, ended bool) error {
 }
 
 // finish ends the last line, if the body did not, and the body.
-func (d *dotWriter) finish() error {
+func (d *lineWriter) finish() error {
 	if d.afterCR {
 		return errLines
 	}
-	end := ".\r\n"
+	end := ""
 	if d.inLine {
-		end = "\r\n.\r\n"
+		end = "\r\n"
+	}
+	if !d.asIs {
+		end += ".\r\n"
 	}
 	_, err := io.WriteString(d.w, end)
 	return err
@@ -109,24 +114,4 @@ type blockWriter struct {
 func (b blockWriter) Write(p []byte) (int, error) {
 	b.conn.SetWriteDeadline(time.Now().Add(b.limit))
 	return b.conn.Write(p)
-}
-
-// hasEightBit reports whether a body needs 8BITMIME at all: many clients declare
-// it for every message.
-func hasEightBit(body io.Reader) (bool, error) {
-	buf := make([]byte, blockSize)
-	for {
-		n, err := body.Read(buf)
-		for _, b := range buf[:n] {
-			if b >= 0x80 {
-				return true, nil
-			}
-		}
-		switch {
-		case err == io.EOF:
-			return false, nil
-		case err != nil:
-			return false, err
-		}
-	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestDotWriter(t *testing.T) {
+func TestLineWriter(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                   ".\r\n",
 		"a":                  "a\r\n.\r\n",
@@ -31,7 +31,7 @@ func TestDotWriter(t *testing.T) {
 // stuff writes in by pieces.
 func stuff(in string, step int) (string, error) {
 	var out bytes.Buffer
-	d := &dotWriter{w: &out}
+	d := &lineWriter{w: &out}
 	for piece := range slices.Chunk([]byte(in), step) {
 		if _, err := d.Write(piece); err != nil {
 			return out.String(), err
@@ -43,9 +43,9 @@ func stuff(in string, step int) (string, error) {
 
 var loneEnd = regexp.MustCompile(`\r[^\n]|\r$|[^\r]\n|^\n|\x00`)
 
-// FuzzDotWriter compares with the obvious way to do it, for any text in pieces
+// FuzzLineWriter compares with the obvious way to do it, for any text in pieces
 // of any size, and demands that no lone CR or LF ever leaves.
-func FuzzDotWriter(f *testing.F) {
+func FuzzLineWriter(f *testing.F) {
 	f.Add("a\r\n.b\r\n", 3)
 	f.Add("\r\n.\r", 2)
 	f.Add("x\r\r\n.\r\n", 1)
@@ -71,9 +71,9 @@ func reference(in string) string {
 	return strings.TrimPrefix(out, "\r\n") + ".\r\n"
 }
 
-func BenchmarkDotWriter(b *testing.B) {
+func BenchmarkLineWriter(b *testing.B) {
 	buf := bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), blockSize/72)
-	d := &dotWriter{w: discard{}}
+	d := &lineWriter{w: discard{}}
 	b.SetBytes(int64(len(buf)))
 	for b.Loop() {
 		d.Write(buf)

@@ -1,11 +1,12 @@
-// Package smtpclient speaks SMTP to one server (RFC 5321), for the delivery of
-// mail. What a server sends is hostile text: replies are bounded, parsed
+// Package smtpclient speaks SMTP (RFC 5321) or LMTP (RFC 2033) to one server, for
+// the delivery of mail. What a server sends is hostile text: replies are bounded, parsed
 // strictly and cleaned before anybody sees them; and what a server is sent
 // cannot be misread: addresses are written only by mailaddr, and a body that
 // holds a lone CR, LF or NUL is not sent at all.
 //
 // Start with New, which takes a connection, then StartTLS when the server offers
-// it, then Send for each message, then Quit. A Client belongs to one goroutine.
+// it, MarkVerified when that proved who it is, then Send for each message, then
+// Quit. A Client belongs to one goroutine.
 // Each call closes the connection when its context ends.
 package smtpclient
 
@@ -16,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"dancemta/internal/dnsname"
@@ -58,6 +61,7 @@ func (t Timeouts) OrDefaults() Timeouts {
 // Options says how a Client behaves. Hostname is required.
 type Options struct {
 	Hostname dnsname.Name // our name in EHLO
+	LMTP     bool         // speak LMTP
 	TLS      *tls.Config  // TLS begins with the first octet (RFC 8314 3); nil: in clear, see StartTLS
 	Timeouts Timeouts
 }
@@ -68,9 +72,12 @@ type Client struct {
 	conn   net.Conn      // raw, or TLS on it
 	r      *bufio.Reader // of conn
 	name   dnsname.Name
+	lmtp   bool
 	limits Timeouts
 
 	extensions map[string]string // of the last EHLO, keywords in upper case
+	verified   bool              // TLS has proved who the server is
+	mails      int               // transactions begun
 	open       bool              // a transaction may be open
 	broken     bool              // the session has lost step, or the server leaves: nothing more can be said
 }
@@ -82,7 +89,7 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 		conn.Close()
 		return nil, errors.New("smtp client: Hostname is required")
 	}
-	c := &Client{raw: conn, name: o.Hostname, limits: o.Timeouts.OrDefaults()}
+	c := &Client{raw: conn, name: o.Hostname, lmtp: o.LMTP, limits: o.Timeouts.OrDefaults()}
 	c.use(conn)
 	defer c.guard(ctx)()
 	if e := c.greet(ctx, o.TLS); e != nil {
@@ -124,14 +131,18 @@ func (c *Client) guard(ctx context.Context) (release func()) {
 }
 
 // hello says EHLO, and HELO to a server that does not know it
-// (RFC 5321 3.2). What an earlier EHLO offered is forgotten.
+// (RFC 5321 3.2), or LHLO (RFC 2033 4.1). What an earlier one offered is forgotten.
 func (c *Client) hello(ctx context.Context) *Error {
 	c.extensions = nil
-	code, lines, e := c.ask(ctx, stepEHLO, "EHLO "+c.name.String(), c.limits.Hello)
+	verb := "EHLO "
+	if c.lmtp {
+		verb = "LHLO "
+	}
+	code, lines, e := c.ask(ctx, stepEHLO, verb+c.name.String(), c.limits.Hello)
 	if e != nil {
 		return e
 	}
-	if code/100 == 5 {
+	if code/100 == 5 && !c.lmtp {
 		if code, lines, e = c.ask(ctx, stepEHLO, "HELO "+c.name.String(), c.limits.Hello); e != nil {
 			return e
 		}
@@ -149,6 +160,44 @@ func (c *Client) hello(ctx context.Context) *Error {
 func (c *Client) Extension(keyword string) (params string, ok bool) {
 	params, ok = c.extensions[keyword]
 	return params, ok
+}
+
+// MarkVerified says that TLS has proved who the server is: only then it is told a
+// password, or given a message that requires TLS. In clear it does nothing.
+func (c *Client) MarkVerified() { _, c.verified = c.conn.(*tls.Conn) }
+
+// OffersDSN reports whether the server takes what senders want to be told of
+// (RFC 3461), and so their being told is its matter.
+func (c *Client) OffersDSN() bool { return c.offers(extDSN) }
+
+// maxRecipients is how many recipients one transaction has: every server must
+// take so many (RFC 5321 4.5.3.1.8).
+const maxRecipients = 100
+
+// MaxRecipients is how many recipients one transaction may have.
+func (c *Client) MaxRecipients() int {
+	if n := c.limit("RCPTMAX"); n > 0 {
+		return min(n, maxRecipients)
+	}
+	return maxRecipients
+}
+
+// Full reports whether the server wants no further transaction in this session
+// (RFC 9422, MAILMAX).
+func (c *Client) Full() bool {
+	n := c.limit("MAILMAX")
+	return n > 0 && c.mails >= n
+}
+
+// limit returns a limit that the server declared (RFC 9422 3); 0: none.
+func (c *Client) limit(name string) int {
+	for word := range strings.FieldsSeq(c.extensions[extLimits]) {
+		key, value, _ := strings.Cut(word, "=")
+		if n, err := strconv.ParseUint(value, 10, 20); err == nil && strings.EqualFold(key, name) { // at most six digits
+			return int(n)
+		}
+	}
+	return 0
 }
 
 // Usable reports whether the session can go on.
@@ -195,6 +244,7 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) error {
 
 // handshake puts TLS on the socket.
 func (c *Client) handshake(ctx context.Context, step string, config *tls.Config) *Error {
+	c.verified = false
 	tc := tls.Client(c.raw, config)
 	c.raw.SetDeadline(time.Now().Add(c.limits.Handshake))
 	if err := tc.HandshakeContext(ctx); err != nil {

@@ -45,7 +45,7 @@ func message(body string, to ...string) Message {
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil },
 	}
 	for _, s := range to {
-		m.Recipients = append(m.Recipients, mailaddr.MustParse(s))
+		m.Recipients = append(m.Recipients, Recipient{Address: mailaddr.MustParse(s)})
 	}
 	return m
 }

@@ -6,59 +6,54 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
-
-	"dancemta/internal/mailaddr"
 )
 
 // blockSize is how much of a body is read and written at a time: two TLS
 // records, large enough to make system calls rare.
 const blockSize = 32 << 10
 
-// Message is what Send takes.
-type Message struct {
-	Sender     mailaddr.Address   // zero: the null sender
-	Recipients []mailaddr.Address // at least one
-	Size       int64              // octets of the body, for SIZE (RFC 1870)
-	EightBit   bool               // the body was declared as 8BITMIME
-	// Open returns the body. It is called before anything is said, and twice
-	// when the body must be searched for 8-bit text first.
-	Open func() (io.ReadCloser, error)
+// Result is what became of a message for one recipient.
+type Result struct {
+	Reply Reply  // of the server that has taken responsibility
+	Err   *Error // why it has not; nil: it has
 }
 
-// Send makes one transaction for all recipients. The slice has an entry for
-// each: nil when the server has taken responsibility, with the reply accepted;
-// else why not.
-func (c *Client) Send(ctx context.Context, m Message) (accepted Reply, refused []*Error) {
+// Send makes one transaction and returns a result for each recipient, in order.
+// It may be called again while Usable.
+func (c *Client) Send(ctx context.Context, m Message) []Result {
 	defer c.guard(ctx)()
-	t := &transaction{Client: c, m: m, refused: make([]*Error, len(m.Recipients))}
-	accepted, e := t.run(ctx)
-	if e != nil {
+	t := &transaction{Client: c, m: m, results: make([]Result, len(m.Recipients))}
+	if e := t.run(ctx); e != nil {
 		t.rest(e)
 	}
-	return accepted, t.refused
+	return t.results
 }
 
 type transaction struct {
 	*Client
 	m         Message
-	pipelined bool
-	refused   []*Error
+	utf8      bool // SMTPUTF8 is said
+	pipelined bool // the command that say is asked for was written before
+	accepted  int  // RCPTs answered by 2xx
+	results   []Result
 }
 
-// rest gives e to all recipients that no other error has stopped yet.
+// waits reports whether nothing is settled for a recipient.
+func (r Result) waits() bool { return r.Err == nil && r.Reply.Code == 0 }
+
+// rest gives e to all recipients for whom nothing is settled yet.
 func (t *transaction) rest(e *Error) {
-	for i, have := range t.refused {
-		if have == nil {
-			t.refused[i] = e
+	for i := range t.results {
+		if t.results[i].waits() {
+			t.results[i].Err = e
 		}
 	}
 }
 
 func (t *transaction) alive() bool {
-	for _, e := range t.refused {
-		if e == nil {
+	for _, r := range t.results {
+		if r.waits() {
 			return true
 		}
 	}
@@ -66,65 +61,27 @@ func (t *transaction) alive() bool {
 }
 
 // run makes the transaction: what can be known to be in vain is not begun; the
-// body is opened; MAIL, RCPT and DATA, in one go where the server can; the body,
-// or a lone dot when nobody wants it. Its error concerns all recipients left.
-func (t *transaction) run(ctx context.Context) (accepted Reply, e *Error) {
+// body is opened; MAIL and RCPT, in one go where the server can; the body by BDAT
+// or DATA. Its error concerns all recipients left.
+func (t *transaction) run(ctx context.Context) *Error {
 	if t.broken {
-		return Reply{}, lost(ctx, stepMAIL, errors.New("the session has ended"))
+		return lost(ctx, stepMAIL, errors.New("the session has ended"))
 	}
 	if e := t.fits(); e != nil {
-		return Reply{}, e
+		return e
 	}
 	body, err := t.m.Open()
 	if err != nil {
-		return Reply{}, ownFault(err)
+		return ownFault(err)
 	}
 	defer body.Close()
 	if e := t.reset(ctx); e != nil {
-		return Reply{}, e
+		return e
 	}
-	data, e := t.envelope(ctx)
-	switch {
-	case e != nil:
-		return Reply{}, e
-	case data.Code == 0: // not asked: no recipient is left
-		return Reply{}, nil
+	if t.chunked() {
+		return t.chunks(ctx, body)
 	}
-	if e := t.refusal(stepDATA, data, 3); e != nil {
-		return Reply{}, e
-	}
-	if !t.alive() {
-		t.loneDot(ctx)
-		return Reply{}, nil
-	}
-	if e := t.send(ctx, body); e != nil {
-		return Reply{}, e
-	}
-	return t.verdict(ctx)
-}
-
-// fits finds what the server said it cannot take.
-func (t *transaction) fits() *Error {
-	if limit, err := strconv.ParseInt(t.extensions["SIZE"], 10, 64); err == nil && limit > 0 && t.m.Size > limit {
-		return &Error{Step: stepMAIL, Permanent: true, Status: "5.3.4",
-			Err: fmt.Errorf("the message has %d octets and the server takes %d", t.m.Size, limit)}
-	}
-	if _, ok := t.Extension("8BITMIME"); ok || !t.m.EightBit {
-		return nil
-	}
-	body, err := t.m.Open()
-	if err != nil {
-		return ownFault(err)
-	}
-	defer body.Close()
-	switch needed, err := hasEightBit(body); {
-	case err != nil:
-		return ownFault(err)
-	case needed: // RFC 6152 3: convert or return; converting would break signatures
-		return &Error{Step: stepMAIL, Permanent: true, Status: "5.6.3",
-			Err: errors.New("the message has 8-bit text and the server takes none")}
-	}
-	return nil
+	return t.data(ctx, body)
 }
 
 // ownFault is trouble of ours with the message: temporary, and no other host
@@ -150,60 +107,56 @@ func (t *transaction) reset(ctx context.Context) *Error {
 	return nil
 }
 
-// mailCommand and rcptCommand are the only places where addresses are written;
-// mailaddr quotes them so that they cannot hold a parameter or a line end.
-func (t *transaction) mailCommand() string {
-	command := "MAIL FROM:<" + t.m.Sender.String() + ">"
-	if _, ok := t.Extension("SIZE"); ok {
-		command += " SIZE=" + strconv.FormatInt(t.m.Size, 10) // RFC 1870 6
-	}
-	if _, ok := t.Extension("8BITMIME"); ok && t.m.EightBit {
-		command += " BODY=8BITMIME" // RFC 6152 2
-	}
-	return command
-}
-
-func rcptCommand(to mailaddr.Address) string { return "RCPT TO:<" + to.String() + ">" }
-
-// envelope says MAIL, RCPT and DATA, all at once if the server can pipeline
-// (RFC 2920 3.1), and returns the reply to DATA; none when DATA was not said.
-func (t *transaction) envelope(ctx context.Context) (data Reply, e *Error) {
-	if _, t.pipelined = t.Extension("PIPELINING"); t.pipelined {
+// envelope says MAIL and RCPT and then last, which is "DATA" or nothing, all at
+// once if the server can pipeline (RFC 2920 3.1): the answers to MAIL and RCPT
+// settle the recipients, the one to last is for the caller to read. It returns
+// false when nothing was said that is still to be answered.
+func (t *transaction) envelope(ctx context.Context, last string) (more bool, e *Error) {
+	t.open = true
+	t.mails++
+	if t.pipelined = t.offers(extPipelining); t.pipelined {
 		all := t.mailCommand() + "\r\n"
 		for _, to := range t.m.Recipients {
-			all += rcptCommand(to) + "\r\n"
+			all += t.rcptCommand(to) + "\r\n"
 		}
-		if e := t.write(ctx, stepMAIL, all+"DATA\r\n", t.limits.Mail); e != nil {
-			return Reply{}, e
+		if e := t.write(ctx, stepMAIL, all+last, t.limits.Mail); e != nil {
+			return false, e
 		}
 	}
-	t.open = true
 	mail, e := t.say(ctx, stepMAIL, t.mailCommand(), t.limits.Mail)
 	if e != nil {
-		return Reply{}, e
+		return false, e
 	}
 	if e := t.refusal(stepMAIL, mail, 2); e != nil {
 		t.rest(e)
 		if t.broken || !t.pipelined {
-			return Reply{}, nil
+			return false, nil
 		}
 	}
 	for i, to := range t.m.Recipients {
-		rcpt, e := t.say(ctx, stepRCPT, rcptCommand(to), t.limits.Rcpt)
-		if e != nil {
-			return Reply{}, e
-		}
-		if e := t.rcptRefusal(rcpt); e != nil && t.refused[i] == nil {
-			t.refused[i] = e
-		}
-		if t.broken {
-			return Reply{}, t.refused[i]
+		if e := t.rcpt(ctx, i, to); e != nil {
+			return false, e
 		}
 	}
-	if !t.pipelined && !t.alive() {
-		return Reply{}, nil
+	return t.alive() || t.pipelined && last != "", nil
+}
+
+// rcpt settles one recipient, if he is refused. Its error ends the session.
+func (t *transaction) rcpt(ctx context.Context, i int, to Recipient) *Error {
+	reply, e := t.say(ctx, stepRCPT, t.rcptCommand(to), t.limits.Rcpt)
+	if e != nil {
+		return e
 	}
-	return t.say(ctx, stepDATA, "DATA", t.limits.Data)
+	e = t.rcptRefusal(reply)
+	switch {
+	case t.broken:
+		return e
+	case e == nil:
+		t.accepted++
+	case t.results[i].waits():
+		t.results[i].Err = e
+	}
+	return nil
 }
 
 // say reads the reply to a command, which it writes unless it stands in the
@@ -230,9 +183,37 @@ func (t *transaction) rcptRefusal(r Reply) *Error {
 	return e
 }
 
+// data sends the body by DATA, or a lone dot when nobody wants it.
+func (t *transaction) data(ctx context.Context, body io.Reader) *Error {
+	more, e := t.envelope(ctx, "DATA\r\n")
+	if e != nil || !more {
+		return e
+	}
+	data, e := t.say(ctx, stepDATA, "DATA", t.limits.Data)
+	if e == nil {
+		e = t.refusal(stepDATA, data, 3)
+	}
+	switch {
+	case e != nil:
+		return e
+	case !t.alive():
+		t.loneDot(ctx)
+		return nil
+	}
+	if e := t.send(ctx, body); e != nil {
+		return e
+	}
+	return t.verdicts(ctx)
+}
+
 // loneDot ends a body that nobody wants: a server may say 354 although it
-// refused all recipients (RFC 2920 3.1).
+// refused all recipients (RFC 2920 3.1). How many answers an LMTP server gives
+// then, nobody knows, so that session is over.
 func (t *transaction) loneDot(ctx context.Context) {
+	if t.lmtp {
+		t.abort()
+		return
+	}
 	if code, _, e := t.ask(ctx, stepDot, ".", t.limits.Dot); e == nil && code/100 != 3 {
 		t.open = false
 		return
@@ -248,11 +229,11 @@ func (t *transaction) send(ctx context.Context, body io.Reader) *Error {
 		return e
 	}
 	w := bufio.NewWriterSize(blockWriter{t.conn, t.limits.Block}, blockSize)
-	dots := &dotWriter{w: w}
+	lines := &lineWriter{w: w}
 	buf := make([]byte, blockSize)
 	for {
 		n, rerr := body.Read(buf)
-		if _, err := dots.Write(buf[:n]); err != nil {
+		if _, err := lines.Write(buf[:n]); err != nil {
 			return t.cut(ctx, err)
 		}
 		if rerr == io.EOF {
@@ -263,7 +244,7 @@ func (t *transaction) send(ctx context.Context, body io.Reader) *Error {
 			return ownFault(rerr)
 		}
 	}
-	if err := dots.finish(); err != nil {
+	if err := lines.finish(); err != nil {
 		return t.cut(ctx, err)
 	}
 	if err := w.Flush(); err != nil {
@@ -282,7 +263,36 @@ func (t *transaction) cut(ctx context.Context, err error) *Error {
 	return lost(ctx, stepBody, err)
 }
 
-// verdict reads the reply to the final dot.
+// verdicts reads what is said of a body that was sent to its end: one reply for
+// all, or in LMTP one for each RCPT that was accepted, in their order
+// (RFC 2033 4.2).
+func (t *transaction) verdicts(ctx context.Context) *Error {
+	if !t.lmtp {
+		r, e := t.verdict(ctx)
+		if e != nil {
+			return e
+		}
+		for i := range t.results {
+			if t.results[i].waits() {
+				t.results[i].Reply = r
+			}
+		}
+		return nil
+	}
+	for i := range t.results {
+		if !t.results[i].waits() {
+			continue
+		}
+		r, e := t.verdict(ctx)
+		if t.broken {
+			return e
+		}
+		t.results[i] = Result{Reply: r, Err: e}
+	}
+	return nil
+}
+
+// verdict reads one reply to the whole message.
 func (t *transaction) verdict(ctx context.Context) (Reply, *Error) {
 	r, e := t.read(ctx, stepDot, t.limits.Dot)
 	if e == nil {

@@ -204,11 +204,12 @@ func TestRecipients(t *testing.T) {
 
 // More recipients than one transaction may have.
 func TestManyRecipients(t *testing.T) {
-	to := make([]string, maxTransaction+1)
+	const most = 100 // RFC 5321 4.5.3.1.8
+	to := make([]string, most+1)
 	script := begin + "S: 250 mx\nC: MAIL FROM:<a@example.test>\nS: 250 ok\n"
 	for i := range to {
 		to[i] = fmt.Sprintf("b%d@b.test", i)
-		if i == maxTransaction {
+		if i == most {
 			script += "C: DATA\nS: 354 go\nC: x\nC: .\nS: 250 ok\nC: MAIL FROM:<a@example.test>\nS: 250 ok\n"
 		}
 		script += "C: RCPT TO:<" + to[i] + ">\nS: 250 ok\n"

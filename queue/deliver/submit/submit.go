@@ -25,10 +25,6 @@ import (
 	"dancemta/queue/deliver/smtpclient"
 )
 
-// maxTransaction is how many recipients one transaction has: every server must
-// take so many (RFC 5321 4.5.3.1.8).
-const maxTransaction = 100
-
 // Login says when AUTH EXTERNAL is said.
 type Login uint8
 
@@ -104,7 +100,7 @@ func Send(ctx context.Context, o Options, m smtpclient.Message) ([]Result, error
 	}
 	s := &submission{o: o, m: m, results: make([]Result, len(m.Recipients))}
 	for i, to := range m.Recipients {
-		s.results[i] = Result{Recipient: to, Err: errNotTried} // only a relay's word makes it nil
+		s.results[i] = Result{Recipient: to.Address, Err: errNotTried} // only a relay's word makes it nil
 		s.open = append(s.open, i)
 	}
 	hosts, err := o.hosts(ctx)
@@ -168,24 +164,24 @@ func (s *submission) visit(ctx context.Context, host dnsname.Name) {
 // send makes the transactions. Recipients stay open whom another host could help.
 func (s *submission) send(ctx context.Context, c *smtpclient.Client, host dnsname.Name) {
 	var open []int
-	for chunk := range slices.Chunk(s.open, maxTransaction) {
+	for chunk := range slices.Chunk(s.open, c.MaxRecipients()) {
 		m := s.m
 		m.Recipients = nil
 		for _, i := range chunk {
 			m.Recipients = append(m.Recipients, s.m.Recipients[i])
 		}
-		accepted, refused := c.Send(ctx, m)
-		for n, i := range chunk {
+		for n, r := range c.Send(ctx, m) {
+			i := chunk[n]
 			s.results[i].Err = nil
-			if e := refused[n]; e != nil {
-				s.results[i].Err = fmt.Errorf("%s: %w", host, e)
-				if e.OtherHost {
+			if r.Err != nil {
+				s.results[i].Err = fmt.Errorf("%s: %w", host, r.Err)
+				if r.Err.OtherHost {
 					open = append(open, i)
 				}
 				continue
 			}
-			s.results[i].Reply = accepted
-			s.o.Note(fmt.Sprintf("%s: %s", s.m.Recipients[i], accepted))
+			s.results[i].Reply = r.Reply
+			s.o.Note(fmt.Sprintf("%s: %s", s.results[i].Recipient, r.Reply))
 		}
 	}
 	s.open = open

@@ -133,7 +133,7 @@ func mail(text string, to ...string) smtpclient.Message {
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
 	}
 	for _, s := range to {
-		m.Recipients = append(m.Recipients, mailaddr.MustParse(s))
+		m.Recipients = append(m.Recipients, smtpclient.Recipient{Address: mailaddr.MustParse(s)})
 	}
 	return m
 }
