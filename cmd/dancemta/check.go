@@ -33,7 +33,7 @@ a problem; warnings alone leave it at 0.`,
 			r.ok("%s says nothing wrong", path)
 			r.everything(c.Context(), path, cfg)
 			if r.problems > 0 {
-				return &exitError{code: exitBroken, err: fmt.Errorf("%d problems, %d warnings", r.problems, r.warnings)}
+				return &exitError{code: exitBroken, err: fmt.Errorf("%s, %s", counted(r.problems, "problem"), counted(r.warnings, "warning"))}
 			}
 			return r.err
 		},
@@ -169,4 +169,12 @@ func (r *report) hostname(ctx context.Context, cfg *config.Config, resolver *dns
 		states = append(states, a.State.String())
 	}
 	r.warning("hostname %s has no address (answers: %s): other servers may refuse its mail", cfg.Hostname, strings.Join(states, ", "))
+}
+
+// counted writes a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

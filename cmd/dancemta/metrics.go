@@ -52,6 +52,7 @@ func (p *parts) newMetrics() *metrics.Metrics {
 		Version: version, Extension: clientid.Supported,
 		Queue:   func() metrics.Queue { return metrics.Queue(p.store.Gauges()) },
 		Anchors: p.anchors.list,
+		Own:     p.own.verdicts,
 	})
 }
 

@@ -39,6 +39,7 @@ type parts struct {
 	metrics  *metrics.Metrics // nil: nothing is counted
 	scrapes  net.Listener     // where they are shown; nil: nowhere
 	anchors  *anchorWatch     // nil without metrics
+	own      *ownWatch
 	live     atomic.Pointer[live]
 	cert     *servercert.Store // nil without TLS
 	dnsCert  *servercert.Store // shown to resolvers; nil: none
@@ -69,6 +70,7 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 	if p.cert, err = newCertificate(cfg.TLS); err != nil {
 		return nil, err
 	}
+	p.own = p.newOwnWatch()
 	p.metrics = p.newMetrics()
 	if p.resolver, p.dnsCert, err = newResolver(cfg.DNS, dnssec.Options{Logger: log, OnLookup: p.countLookups()}); err != nil {
 		return nil, err

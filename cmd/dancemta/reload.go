@@ -46,7 +46,8 @@ func (p *parts) reload() {
 		p.anchors.set(anchors)
 	}
 	p.verifier.SetRoots(roots) // and forgets what rested on the old anchors
-	p.live.Store(l)            // last: new rules make sessions ask for their identity again
+	p.own.set(ownIdentities(cfg))
+	p.live.Store(l) // last: new rules make sessions ask for their identity again
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
 }
 

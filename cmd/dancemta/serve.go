@@ -110,6 +110,7 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	testCtx, stopTest := selfTestContext(ctx)
 	defer stopTest()
 	wait.Go(func() { p.selfTest(testCtx) })
+	wait.Go(func() { p.own.run(queueCtx) })
 	if p.scrapes != nil {
 		wait.Go(func() { p.serveMetrics(queueCtx) }) // as long as there is anything to see
 		wait.Go(func() { p.anchors.run(queueCtx) })

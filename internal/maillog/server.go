@@ -31,6 +31,13 @@ func ReloadRefused(l *slog.Logger, err error) {
 	emit(l, slog.LevelError, "configuration not reloaded: the old one stays", slog.String("error", errText(err)))
 }
 
+// OwnRecords: the verdict of the live TLSA records on a certificate of our own has
+// become worse. what is where it is used.
+func OwnRecords(l *slog.Logger, what, owner, verdict, reason string) {
+	emit(l, slog.LevelError, "own certificate", slog.String("what", what), slog.String("owner", owner),
+		slog.String("verdict", verdict), slog.String("reason", Clean(reason)))
+}
+
 // Trouble: something that concerns the whole server, with what it means.
 func Trouble(l *slog.Logger, what string, err error) {
 	emit(l, slog.LevelError, "trouble", slog.String("what", what), slog.String("error", errText(err)))

@@ -30,13 +30,17 @@ type Anchor struct {
 	Matched bool // a key of the live root
 }
 
-// Options of New. Queue and Anchors are asked at each scrape and must be quick;
-// nil: an empty queue, no anchors.
+// OwnTLSA is what the live records say of a certificate of our own.
+type OwnTLSA struct{ Identity, Verdict string }
+
+// Options of New. Queue, Anchors and Own are asked at each scrape and must be quick;
+// nil: an empty queue, none.
 type Options struct {
 	Version   string
 	Extension bool // this build knows dane_clientid
 	Queue     func() Queue
 	Anchors   func() []Anchor
+	Own       func() []OwnTLSA
 	Now       func() time.Time // nil: time.Now
 }
 
@@ -168,8 +172,8 @@ func (m *metric) combinations() [][]string {
 
 // gauges asks for its values at each scrape.
 type gauges struct {
-	o                                        Options
-	messages, oldest, broken, anchors, build *prometheus.Desc
+	o                                             Options
+	messages, oldest, broken, anchors, own, build *prometheus.Desc
 }
 
 func newGauges(o Options) *gauges {
@@ -182,13 +186,16 @@ func newGauges(o Options) *gauges {
 	if o.Anchors == nil {
 		o.Anchors = func() []Anchor { return nil }
 	}
+	if o.Own == nil {
+		o.Own = func() []OwnTLSA { return nil }
+	}
 	desc := func(m metric) *prometheus.Desc { return prometheus.NewDesc(m.name, m.help, m.labelNames(), nil) }
-	return &gauges{o, desc(queueMessages), desc(queueOldest), desc(storeBroken), desc(anchorMatched), desc(buildInfo)}
+	return &gauges{o, desc(queueMessages), desc(queueOldest), desc(storeBroken), desc(anchorMatched), desc(ownTLSA), desc(buildInfo)}
 }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.messages, g.oldest, g.broken, g.anchors, g.build} {
+	for _, d := range []*prometheus.Desc{g.messages, g.oldest, g.broken, g.anchors, g.own, g.build} {
 		to <- d
 	}
 }
@@ -214,6 +221,13 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	for tag, m := range matched {
 		show(g.anchors, number(m), strconv.Itoa(int(tag)))
+	}
+	owned := map[OwnTLSA]int{}
+	for _, own := range g.o.Own() {
+		owned[own]++
+	}
+	for _, values := range ownTLSA.combinations() {
+		show(g.own, float64(owned[OwnTLSA{values[0], values[1]}]), values...)
 	}
 	show(g.build, 1, strings.ToValidUTF8(g.o.Version, "?"), runtime.Version(), strconv.FormatBool(g.o.Extension))
 }

@@ -120,6 +120,9 @@ func TestNumbers(t *testing.T) {
 			return Queue{New: 3, Active: 2, Deferred: 1, Oldest: now.Add(-90 * time.Second), Broken: true}
 		},
 		Anchors: func() []Anchor { return []Anchor{{20326, true}, {20326, false}, {38696, false}} },
+		Own: func() []OwnTLSA {
+			return []OwnTLSA{{"server", "match"}, {"server", "match"}, {"client", "mismatch"}, {"x", "y"}}
+		},
 	})
 	m.Session("relay", "1.3")
 	m.Session("relay", "1.3")
@@ -159,6 +162,9 @@ func TestNumbers(t *testing.T) {
 		`dancemta_queue_messages{state="deferred"}`:                                "1",
 		`dancemta_queue_oldest_seconds`:                                            "90",
 		`dancemta_store_broken`:                                                    "1",
+		`dancemta_own_tlsa{identity="server",verdict="match"}`:                     "2",
+		`dancemta_own_tlsa{identity="server",verdict="none"}`:                      "0",
+		`dancemta_own_tlsa{identity="client",verdict="mismatch"}`:                  "1",
 		`dancemta_trust_anchor_matched{key_tag="20326"}`:                           "1",
 		`dancemta_trust_anchor_matched{key_tag="38696"}`:                           "0",
 	} {

@@ -37,6 +37,8 @@ var (
 	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
 	caches    = label{"cache", []string{"hit", "miss"}}
 	results   = label{"result", []string{"delivered", "deferred", "failed"}}
+	owns      = label{"identity", []string{"server", "client"}}
+	matches   = label{"verdict", []string{"match", "none", "unknown", "mismatch"}}
 	queued    = label{"state", []string{"new", "active", "deferred"}}
 
 	// verdicts are the reasons of package daneclient; proved is none of them.
@@ -95,6 +97,11 @@ var (
 	anchorMatched = metric{"dancemta_trust_anchor_matched", gauge,
 		"1 for a trust anchor of DNSSEC that matched the live root at the last look, which is hourly; 0 for one that did not, or was not compared yet.",
 		[]label{{"key_tag", nil}}}
+	ownTLSA = metric{"dancemta_own_tlsa", gauge,
+		"Certificates of our own by what the live TLSA records said of them at the last look, which is hourly: match; none (no " +
+			"secure records); unknown (no answer of DNS that could be judged); mismatch (whoever looks refuses us). " +
+			"server: our listeners; client: what we show to next hops and resolvers.",
+		[]label{owns, matches}}
 	buildInfo = metric{"dancemta_build_info", gauge,
 		"Always 1. Whether this build knows dane_clientid stands in the label extension.",
 		[]label{{"version", nil}, {"go", nil}, {"extension", []string{"true", "false"}}}}
@@ -103,5 +110,5 @@ var (
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
 	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes,
-		deliveriesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, buildInfo}
+		deliveriesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }
