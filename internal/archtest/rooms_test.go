@@ -37,6 +37,7 @@ var rooms = map[string]string{
 	"queue/boltstore/pages":    "",                                                                                       // octets of a file: no mail
 	"queue/dsn":                "internal/mailaddr",                                                                      // pure
 	"queue/tlsrpt":             "daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
+	"queue/mtasts":             "daneclient/dnssec internal/dnsname internal/maillog internal/newfile",                   // not SMTP
 	"queue/deliver":            "queue queue/deliver/smtpclient queue/mtasts queue/tlsrpt daneclient daneclient/dnssec daneclient/tlsa internal/dnsname internal/mailaddr internal/maillog",
 	"queue/deliver/smtpclient": "internal/dnsname internal/mailaddr",
 	"queue/deliver/submit":     "queue/deliver/smtpclient daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/mailaddr", // no queue
@@ -53,6 +54,7 @@ var rooms = map[string]string{
 	"internal/mailaddr":   "internal/dnsname",
 	"internal/maillog":    "",
 	"internal/metrics":    "",
+	"internal/msgauth":    "internal/dnsname internal/mailaddr",
 	"internal/mutants":    "",
 	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",
@@ -63,14 +65,15 @@ var rooms = map[string]string{
 // libraries names the rooms that may use a library, so that changing it concerns
 // them alone. In tests only the first is kept from spreading.
 var libraries = map[string]string{
-	"github.com/miekg/dns":         "daneclient/dnssec internal/lab",
-	"go.etcd.io/bbolt":             "queue/boltstore",
-	"github.com/emersion/go-smtp":  "smtpd smtpd/wire",
-	"github.com/emersion/go-sasl":  "smtpd smtpd/wire saslext",
-	"github.com/pelletier/go-toml": "config",
-	"github.com/spf13/cobra":       "cmd/dancemta",
-	"github.com/prometheus":        "internal/metrics",
-	"testing":                      "internal/dialog queue/storetest",
+	"github.com/miekg/dns":           "daneclient/dnssec internal/lab",
+	"github.com/emersion/go-msgauth": "internal/msgauth", // in its tests, as a second opinion
+	"go.etcd.io/bbolt":               "queue/boltstore",
+	"github.com/emersion/go-smtp":    "smtpd smtpd/wire",
+	"github.com/emersion/go-sasl":    "smtpd smtpd/wire saslext",
+	"github.com/pelletier/go-toml":   "config",
+	"github.com/spf13/cobra":         "cmd/dancemta",
+	"github.com/prometheus":          "internal/metrics",
+	"testing":                        "internal/dialog queue/storetest",
 }
 
 // libraryOfTests is the one whose types must not come back through tests.
