@@ -87,3 +87,20 @@ func TLSFailed(l *slog.Logger, queueID, remote string, err error) {
 		slog.String("remote", Clean(remote)),
 		slog.String("error", errText(err)))
 }
+
+// STSPolicy: a domain's MTA-STS policy was fetched.
+func STSPolicy(l *slog.Logger, domain, mode, id string, expires time.Time) {
+	emit(l, slog.LevelInfo, "mta-sts policy",
+		slog.String("domain", domain),
+		slog.String("mode", mode),
+		slog.String("id", Clean(id)),
+		slog.Time("expires", expires))
+}
+
+// STSFailed: a domain's MTA-STS policy could not be fetched, read or kept. One
+// that is kept holds on.
+func STSFailed(l *slog.Logger, domain string, err error) {
+	emit(l, slog.LevelWarn, "mta-sts policy failed",
+		slog.String("domain", domain),
+		slog.String("error", errText(err)))
+}
