@@ -156,7 +156,7 @@ func parseAge(text string) (time.Duration, error) {
 	if err != nil {
 		return 0, errNoAge
 	}
-	return min(time.Duration(seconds)*time.Second, maxAge), nil
+	return time.Duration(min(seconds, uint64(maxAge/time.Second))) * time.Second, nil
 }
 
 // parsePattern reads the value of mx: A-labels, a star for the first label at most.

@@ -41,8 +41,8 @@ func parseRecords(texts []string) (id string, err error) {
 		switch m := fieldID.FindStringSubmatch(field); {
 		case m != nil && id == "": // of a field that stands twice the first counts
 			id = m[1]
-		case field == "", m != nil, fieldExtension.MatchString(field):
-		default:
+		case field == "", m != nil:
+		case strings.HasPrefix(field, "id="), !fieldExtension.MatchString(field):
 			return "", fmt.Errorf("the TXT record holds %.80q, which is no field", field)
 		}
 	}
