@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"dancemta/daneclient"
+	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
 )
@@ -52,6 +53,8 @@ func storeAnswer(err error) answer {
 		return tooManyHops
 	case errors.Is(err, errTooBig), queue.IsKind(err, queue.TooBig):
 		return tooBig
+	case errors.Is(err, msgauth.ErrHeader):
+		return longHeader
 	case queue.IsKind(err, queue.Full):
 		return storeFull
 	}

@@ -224,7 +224,8 @@ func (s *session) Data(body io.Reader) (err error) {
 	env := s.envelope(tx)
 	header := s.trace(tx, env).field()
 	in := &inspector{r: body, left: s.opts.MaxMessageBytes}
-	if err := s.opts.Queue.Accept(s.ctx, env, io.MultiReader(strings.NewReader(header), in)); err != nil {
+	domain, err := s.keep(tx, env, header, in)
+	if err != nil {
 		r.sender, r.identity, r.queueID = env.Sender.String(), tx.identity, string(env.ID)
 		r.answer, r.detail = storeAnswer(err), err.Error()
 		if in.fault != nil { // the peer gave it up, or the wire did and has told the peer why
@@ -235,7 +236,7 @@ func (s *session) Data(body io.Reader) (err error) {
 	size := int64(len(header)) + in.size
 	s.opts.Counters.Accepted(s.Kind, size)
 	maillog.Queued(s.opts.Logger, s.log, maillog.Message{QueueID: string(env.ID), Identity: tx.identity, Rule: tx.rule,
-		Sender: env.Sender.String(), Rcpts: len(env.Recipients), Size: size})
+		Sender: env.Sender.String(), Rcpts: len(env.Recipients), Size: size, DKIM: domain})
 	return queued.reply(s.log.ID, string(env.ID))
 }
 

@@ -17,6 +17,7 @@ const (
 	ownTrouble answer = iota
 	storeFull
 	tooBig
+	longHeader
 	tooManyHops
 	queued
 
@@ -55,6 +56,7 @@ var answers = [answerCount]struct {
 	ownTrouble:  {451, 3, 0, "Trouble on our side, try again later", "own-trouble"},
 	storeFull:   {452, 3, 1, "No room to keep mail now, try again later", "store-full"},
 	tooBig:      {552, 3, 4, "Message is too big", "too-big"},
+	longHeader:  {552, 3, 4, "Header is too long", "long-header"},
 	tooManyHops: {554, 4, 6, "Too many Received fields, this is a mail loop", "loop"},
 	queued:      {250, 6, 0, "queued as", "queued"},
 

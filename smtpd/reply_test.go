@@ -20,6 +20,7 @@ func TestReplies(t *testing.T) {
 		ownTrouble:        "451 4.3.0 Trouble on our side, try again later [S]",
 		storeFull:         "452 4.3.1 No room to keep mail now, try again later [S]",
 		tooBig:            "552 5.3.4 Message is too big [S]",
+		longHeader:        "552 5.3.4 Header is too long [S]",
 		tooManyHops:       "554 5.4.6 Too many Received fields, this is a mail loop [S]",
 		queued:            "250 2.6.0 queued as",
 		nestedMail:        "503 5.5.1 A mail transaction is open already [S]",

@@ -19,6 +19,7 @@ import (
 	"dancemta/internal/limit"
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/maillog"
+	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
 	"dancemta/smtpd/policy"
@@ -90,6 +91,9 @@ type Options struct {
 	// Rules is asked anew at each decision, so that a reload takes effect within
 	// open sessions. It returns the same value until then; nil refuses everything.
 	Rules func() *policy.Rules
+	// Signer signs the mail of users by DKIM. It is asked anew for each message;
+	// nil: none is signed.
+	Signer func() *msgauth.Signer
 	// Certificate is the server's own; nil: no TLS, and so no identities.
 	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Listeners       []Listener

@@ -17,7 +17,7 @@ var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
 	"config":       "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":        "smtpd/wire smtpd/policy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog",
+	"smtpd":        "smtpd/wire smtpd/policy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
 	"smtpd/wire":   "internal/limit",                                              // sockets, lines and TLS: no mail
 	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 

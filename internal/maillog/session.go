@@ -107,7 +107,8 @@ type Message struct {
 	Rule     string
 	Sender   string
 	Rcpts    int
-	Size     int64 // octets, with our trace header
+	Size     int64  // octets, with our trace header
+	DKIM     string // domain that signed it; empty: none
 }
 
 // Queued: a message is on disk and its 250 is about to be sent.
@@ -118,7 +119,8 @@ func Queued(l *slog.Logger, s Session, m Message) {
 		slog.String("rule", m.Rule),
 		slog.String("sender", Clean(m.Sender)),
 		slog.Int("rcpts", m.Rcpts),
-		slog.Int64("size", m.Size))...)
+		slog.Int64("size", m.Size),
+		slog.String("dkim", m.DKIM))...)
 }
 
 // Wire: something below SMTP went wrong: a handshake, a line end, bytes behind
