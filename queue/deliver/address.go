@@ -19,9 +19,12 @@ type target struct {
 	addr netip.AddrPort
 }
 
+// key tells targets apart.
+func (t target) key() string { return t.addr.String() + t.host.unix }
+
 // String names a target for logs and bounces.
 func (t target) String() string {
-	if t.host.addr.IsValid() {
+	if t.host.addr.IsValid() || t.host.unix != "" {
 		return t.host.String()
 	}
 	return t.host.name.String() + "[" + t.addr.Addr().String() + "]"
@@ -33,6 +36,10 @@ func (t target) String() string {
 // The verdict says why a host has none, a loop above all.
 func (d *Deliverer) targets(ctx context.Context, g group, left *int) (all []target, v *verdict) {
 	for _, h := range g {
+		if h.unix != "" {
+			*left--
+			return []target{{host: h}}, nil // alone in its group
+		}
 		addrs, trouble := d.addresses(ctx, h)
 		if trouble != nil && (v == nil || trouble.result == queue.Deferred) {
 			v = trouble
@@ -48,7 +55,12 @@ func (d *Deliverer) targets(ctx context.Context, g group, left *int) (all []targ
 		}
 		for _, a := range addrs[:min(len(addrs), maxPerHost, *left)] {
 			*left--
-			all = append(all, target{h, netip.AddrPortFrom(a, uint16(h.port))})
+			to := netip.AddrPortFrom(a, uint16(h.port))
+			if d.ownPorts[to] {
+				v = &verdict{status: statusOwnHop, text: "next hop " + h.String() + " is this server itself"}
+				continue
+			}
+			all = append(all, target{h, to})
 		}
 	}
 	return all, v

@@ -196,15 +196,16 @@ func TestMixed(t *testing.T) {
 
 // TestManyRecipients: 101 recipients are two transactions of one session.
 func TestManyRecipients(t *testing.T) {
+	const most = 100 // RFC 5321 4.5.3.1.8
 	script := "S: 220 mx\nC: EHLO mx.example.test\nS: 250 mx\n"
 	var to []string
-	for i := range maxTransaction + 1 {
-		if i%maxTransaction == 0 {
+	for i := range most + 1 {
+		if i%most == 0 {
 			script += "C: MAIL FROM:<a@example.test>\nS: 250 ok\n"
 		}
 		to = append(to, fmt.Sprintf("r%d@d.test", i))
 		script += "C: RCPT TO:<" + to[i] + ">\nS: 250 ok\n"
-		if i == maxTransaction-1 {
+		if i == most-1 {
 			script += "C: DATA\nS: 354 go\nC: x\nC: .\nS: 250 2.6.0 queued\n"
 		}
 	}

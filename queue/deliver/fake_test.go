@@ -118,3 +118,27 @@ func text(outcomes []queue.Outcome) string {
 	}
 	return strings.Join(slices.Compact(parts), ", ")
 }
+
+// visited is a visit of given jobs.
+type visited struct {
+	jobs     []queue.Job
+	outcomes [][]queue.Outcome
+}
+
+func (v *visited) Destination() string { return v.jobs[0].Destination }
+
+func (v *visited) Next() (queue.Job, bool) {
+	if n := len(v.outcomes); n < len(v.jobs) {
+		return v.jobs[n], true
+	}
+	return queue.Job{}, false
+}
+
+func (v *visited) Report(_ queue.Job, o []queue.Outcome) { v.outcomes = append(v.outcomes, o) }
+
+// attempt is a visit of one job.
+func (d *Deliverer) attempt(ctx context.Context, job queue.Job) []queue.Outcome {
+	v := &visited{jobs: []queue.Job{job}}
+	d.Deliver(ctx, v)
+	return v.outcomes[0]
+}

@@ -6,10 +6,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"dancemta/daneclient/dnssec"
@@ -26,14 +24,21 @@ type host struct {
 	name       dnsname.Name
 	addr       netip.Addr // valid: no name
 	port       int
-	configured bool // by the operator: its addresses are not questioned
+	unix       string // not "": a socket in the file system, neither name nor address
+	configured bool   // by the operator: its addresses are not questioned
+	lmtp       bool
+	implicit   bool         // TLS begins with the first octet
+	hello      dnsname.Name // our name for it
 	// certificate is our own, for this host; nil: none is shown.
 	certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
-// String names the host for people: a name, or an address in brackets.
+// String names the host for people: a name, an address in brackets, or a socket.
 func (h host) String() string {
-	if h.addr.IsValid() {
+	switch {
+	case h.unix != "":
+		return unixHop + h.unix
+	case h.addr.IsValid():
 		return "[" + h.addr.String() + "]"
 	}
 	return h.name.String()
@@ -44,48 +49,30 @@ type group []host
 
 // route finds the hosts for a destination (RFC 5321 5.1), best first. A verdict
 // says why there are none.
-func (d *Deliverer) route(ctx context.Context, destination string) ([]group, *verdict) {
-	if r := d.o.Route(destination); len(r.Hosts) > 0 {
-		return configured(r)
+func (d *Deliverer) route(ctx context.Context, r Route, destination string) (groups []group, v *verdict) {
+	if len(r.Hosts) > 0 {
+		groups, v = configured(r)
+	} else {
+		groups, v = d.published(ctx, destination)
 	}
+	for _, g := range groups {
+		for i := range g {
+			g[i].hello = r.Hello
+		}
+	}
+	return groups, v
+}
+
+// published finds the hosts that the destination names itself.
+func (d *Deliverer) published(ctx context.Context, destination string) ([]group, *verdict) {
 	if strings.HasPrefix(destination, "[") {
 		return d.literal(destination)
 	}
 	name, err := dnsname.Parse(destination)
 	if err != nil {
-		return nil, &verdict{status: "4.3.5", text: fmt.Sprintf("destination %v", err)}
+		return nil, &verdict{status: statusConfig, text: fmt.Sprintf("destination %v", err)}
 	}
 	return d.lookupMX(ctx, name)
-}
-
-// configured reads next hops. What cannot be read was let through by our own
-// configuration, so it defers: mail is not lost by a slip of the pen.
-func configured(r Route) (groups []group, v *verdict) {
-	for _, hop := range r.Hosts {
-		h, err := parseHop(hop)
-		if err != nil {
-			return nil, &verdict{status: "4.3.5", text: "next hop " + err.Error()}
-		}
-		h.certificate = r.Certificate
-		groups = append(groups, group{h})
-	}
-	return groups, nil
-}
-
-func parseHop(hop string) (host, error) {
-	name, port, err := net.SplitHostPort(hop)
-	if err != nil {
-		return host{}, err
-	}
-	h := host{configured: true}
-	if h.port, err = strconv.Atoi(port); err != nil || h.port < 1 || h.port > 65535 {
-		return host{}, fmt.Errorf("%q: no such port", hop)
-	}
-	if h.addr, err = netip.ParseAddr(name); err == nil {
-		return h, nil
-	}
-	h.name, err = dnsname.ParseUnicode(name)
-	return h, err
 }
 
 // literal reads a domain part such as [192.0.2.1] (RFC 5321 4.1.3). It came from

@@ -47,7 +47,7 @@ func TestRoute(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDeliverer(t, Options{Resolver: c.zone, Route: func(string) Route { return Route{Hosts: c.hops} }})
-			groups, v := d.route(t.Context(), c.destination)
+			groups, v := d.route(t.Context(), d.o.Route(c.destination), c.destination)
 			if got := routeText(groups, v); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
@@ -75,7 +75,7 @@ func TestEqualsAreShuffled(t *testing.T) {
 	d := newDeliverer(t, Options{Resolver: zone{"MX d.test": mx("10 a.test, 10 b.test, 10 c.test, 5 e.test, 10 d.test")}})
 	first := map[string]bool{}
 	for range 200 { // chance of a miss: 4 * (3/4)^200
-		groups, _ := d.route(t.Context(), "d.test")
+		groups, _ := d.route(t.Context(), Route{}, "d.test")
 		if groups[0][0].String() != "e.test" || len(groups[1]) != 4 {
 			t.Fatal(routeText(groups, nil))
 		}
@@ -92,7 +92,7 @@ func TestManyHosts(t *testing.T) {
 		records += fmt.Sprintf(", %d h%d.test", i+2, i)
 	}
 	d := newDeliverer(t, Options{Resolver: zone{"MX d.test": mx(records)}})
-	if groups, _ := d.route(t.Context(), "d.test"); len(groups) != maxHosts {
+	if groups, _ := d.route(t.Context(), Route{}, "d.test"); len(groups) != maxHosts {
 		t.Errorf("%d hosts are looked at", len(groups))
 	}
 }

@@ -2,53 +2,169 @@ package deliver
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"slices"
+	"time"
 
 	"dancemta/internal/maillog"
 	"dancemta/queue"
 	"dancemta/queue/deliver/smtpclient"
 )
 
-// visit talks to one address: connect, TLS when offered, then transactions for
-// the open recipients, maxTransaction at a time. Recipients that the host has
-// answered for are settled; the others stay open for the next address.
-func (d *Deliverer) visit(ctx context.Context, a *attempt, t target) {
-	dem, v := d.demandTLS(ctx, d.o.Route(a.job.Destination), t.host, a.job.Envelope)
-	if v != nil {
-		a.note(v)
-		return
-	}
-	c, tls, err := d.session(ctx, a.job.ID, t, dem)
-	a.tls = tls.String()
-	if err != nil {
-		a.note(new(hostVerdict(t, err)))
-		return
-	}
-	defer c.Quit(ctx)
-	var open []int
-	for chunk := range slices.Chunk(a.open, maxTransaction) {
-		for n, r := range c.Send(ctx, a.message(chunk)) {
-			i := chunk[n]
-			switch e := r.Err; {
-			case e == nil:
-				a.set(i, verdict{queue.Delivered, r.Reply.EnhancedStatus(), r.Reply.String(), t.host.String()})
-			case e.OtherHost:
-				open = append(open, i)
-				a.note(new(hostVerdict(t, e)))
-			default:
-				a.set(i, hostVerdict(t, e))
-			}
+// visit is one connection at a time, and the messages that it is used for.
+type visit struct {
+	*Deliverer
+	began  time.Time
+	client *smtpclient.Client // nil: no connection
+	at     target
+	terms  terms
+	tls    string
+}
+
+// terms are what a connection was made under: another message may use it only
+// if its own are the same.
+type terms struct {
+	route       uint64 // Route.Version
+	requireTLS  bool   // RFC 8689 4.2.1
+	tlsOptional bool   // RFC 8689 3
+}
+
+func (a *attempt) terms() terms {
+	return terms{a.route.Version, a.job.Envelope.RequireTLS, a.job.Envelope.TLSOptional}
+}
+
+// Deliver implements queue.Deliverer.
+func (d *Deliverer) Deliver(ctx context.Context, v queue.Visit) {
+	s := &visit{Deliverer: d, began: time.Now()}
+	defer s.leave(ctx)
+	for range maxMessages {
+		job, ok := v.Next()
+		if !ok {
+			return
+		}
+		v.Report(job, s.attempt(ctx, job))
+		if !s.usable() || time.Since(s.began) >= maxVisit || ctx.Err() != nil {
+			return
 		}
 	}
-	a.open = open
+}
+
+// usable reports whether the connection can take a further transaction.
+func (s *visit) usable() bool { return s.client != nil && s.client.Usable() && !s.client.Full() }
+
+func (s *visit) leave(ctx context.Context) {
+	if s.client != nil {
+		s.client.Quit(ctx)
+		s.client = nil
+	}
+}
+
+// attempt makes one attempt and returns an outcome for each recipient of job. The
+// connection that is there comes first; what it does not settle takes the way of
+// a first message.
+func (s *visit) attempt(ctx context.Context, job queue.Job) []queue.Outcome {
+	bounded, cancel := context.WithTimeoutCause(ctx, maxAttempt, errors.New("the attempt took too long"))
+	defer cancel()
+	a := newAttempt(job, s.o.Route(job.Destination))
+	if s.usable() && s.terms == a.terms() {
+		a.tls = s.tls
+		s.send(bounded, a)
+	}
+	if len(a.open) > 0 {
+		s.afresh(bounded, a)
+	}
+	if ctx.Err() != nil { // we leave, the destination did nothing
+		for i := range a.outcomes {
+			a.outcomes[i].Unreachable = false
+		}
+	}
+	return a.outcomes
+}
+
+// afresh finds the hosts, and visits them group by group until no recipient is
+// left.
+func (s *visit) afresh(ctx context.Context, a *attempt) {
+	groups, v := s.route(ctx, a.route, a.job.Destination)
+	if v != nil {
+		a.settle(*v)
+		return
+	}
+	left := maxAddresses
+	defer func() { a.settle(a.last()) }()
+	for _, g := range groups {
+		targets, v := s.targets(ctx, g, &left)
+		a.note(v)
+		for _, t := range targets {
+			if a.tried[t.key()] {
+				continue
+			}
+			s.call(ctx, a, t)
+			if len(a.open) == 0 || ctx.Err() != nil {
+				return
+			}
+		}
+		if v.isLoop() {
+			return
+		}
+	}
+}
+
+// call talks to one address: a session, as many transactions as it takes. Where
+// the server ends sessions after some (RFC 9422, MAILMAX), a further one follows
+// as long as each settles somebody.
+func (s *visit) call(ctx context.Context, a *attempt, t target) {
+	for {
+		s.leave(ctx)
+		if !s.begin(ctx, a, t) {
+			return
+		}
+		before := len(a.open)
+		s.send(ctx, a)
+		if len(a.open) == 0 || len(a.open) == before || !s.client.Usable() || !s.client.Full() {
+			return
+		}
+	}
+}
+
+// begin makes the session with t, or notes why there is none.
+func (s *visit) begin(ctx context.Context, a *attempt, t target) bool {
+	c, state, err := s.enter(ctx, a, t)
+	if a.tls = state.String(); err != nil {
+		a.note(new(hostVerdict(t, err)))
+		if a.job.Envelope.RequireTLS && isTLS(err) {
+			a.used = true // a message that wants less may pass
+		}
+		return false
+	}
+	s.client, s.at, s.terms, s.tls = c, t, a.terms(), a.tls
+	return true
+}
+
+func isTLS(err error) bool {
+	return errors.Is(err, errNoTLS) || errors.Is(err, smtpclient.ErrHandshake)
+}
+
+// send makes transactions for the open recipients. Those that the host has
+// answered for are settled; the others stay open.
+func (s *visit) send(ctx context.Context, a *attempt) {
+	a.tried[s.at.key()] = true
+	todo := a.open
+	a.open = nil
+	for len(todo) > 0 && s.usable() {
+		n := min(len(todo), s.client.MaxRecipients())
+		chunk := todo[:n]
+		again := a.record(s.at, s.client, s.client.Send(ctx, a.message(s.at, chunk)), chunk)
+		todo = append(todo[n:], again...)
+	}
+	a.open = append(a.open, todo...)
 }
 
 // hostVerdict says what err means for recipients.
 func hostVerdict(t target, err error) verdict {
-	var e *smtpclient.Error
-	if !errors.As(err, &e) {
+	if r, ok := errors.AsType[refused](err); ok {
+		return *r.verdict
+	}
+	e, ok := errors.AsType[*smtpclient.Error](err)
+	if !ok {
 		return verdict{status: statusNoAnswer, text: "connect to " + t.String() + ": " + maillog.Clean(err.Error())}
 	}
 	v := verdict{status: e.EnhancedStatus()}
@@ -61,16 +177,4 @@ func hostVerdict(t target, err error) verdict {
 		v.text = t.String() + ": " + maillog.Clean(e.Error())
 	}
 	return v
-}
-
-// connect reaches an address and says EHLO, over TLS from the first octet with
-// implicit.
-func (d *Deliverer) connect(ctx context.Context, t target, implicit *tls.Config) (*smtpclient.Client, error) {
-	dialing, cancel := context.WithTimeout(ctx, d.o.Timeouts.Connect)
-	defer cancel()
-	conn, err := d.o.Dial(dialing, "tcp", t.addr.String())
-	if err != nil {
-		return nil, err
-	}
-	return smtpclient.New(ctx, conn, smtpclient.Options{Hostname: d.o.Hostname, TLS: implicit, Timeouts: d.o.Timeouts})
 }

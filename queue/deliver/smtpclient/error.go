@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 )
 
 // The steps of a session, as errors name them.
@@ -54,6 +56,19 @@ func (e *Error) EnhancedStatus() string {
 		return "5" + status[1:]
 	}
 	return "4" + status[1:]
+}
+
+// TooMany reports whether the server wants this recipient in a further
+// transaction, or wants him later (RFC 5321 4.5.3.1.10). A mailbox that is full
+// (RFC 3463 3.3) is not meant.
+func (e *Error) TooMany() bool {
+	return e.Step == stepRCPT && (e.Reply.Code == 452 || e.Reply.Code == 552) && !strings.HasSuffix(e.Reply.Status, ".2.2")
+}
+
+// Judged reports whether the server has spoken of the message or the recipient,
+// rather than of itself.
+func (e *Error) Judged() bool {
+	return e.Reply.Code != 0 && e.Reply.Code != 421 && slices.Contains([]string{stepMAIL, stepRCPT, stepDATA, stepBody, stepDot}, e.Step)
 }
 
 // anywhere turns an error of the host, met before any transaction, into a
