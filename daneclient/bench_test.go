@@ -77,22 +77,35 @@ func benchHandshake(b *testing.B, server, client *tls.Config) tls.ConnectionStat
 	return conn.ConnectionState()
 }
 
-// BenchmarkKnownRecords judges a chain of a CA (usage 2) whose records the
-// resolver has in its cache: what a new certificate of a known domain costs. One
-// signature check is in it.
+// BenchmarkKnownRecords judges chains of a CA (usage 2) whose records the resolver
+// has in its cache: of a certificate that was proved before, whose verdict is over,
+// and of one never seen, which costs a signature check.
 func BenchmarkKnownRecords(b *testing.B) {
 	n, err := lab.NewInternet(time.Now())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer n.Close()
-	v := verifier(b, daneclient.Options{Resolver: benchResolver(b, n)})
-	cred := credential(n.MTA.Chain...)
-	for b.Loop() {
-		v.Forget()
-		if _, err := v.Client(b.Context(), cred, anyName); err != nil {
-			b.Fatal(err)
-		}
+	ca := lab.NewCA("many", lab.CAOptions{})
+	n.World.Zone("partner.test.").Add("_smtp-client.many " + lab.TLSA(2, 0, 1, ca.Certificate))
+	var creds []daneclient.Credential
+	for range 64 {
+		creds = append(creds, credential(ca.Issue(lab.LeafOptions{Names: []string{"many.partner.test"}}).Chain...))
+	}
+	for _, way := range []struct {
+		name  string
+		size  int // of the memory
+		creds []daneclient.Credential
+	}{{"seen-before", 100, creds[:1]}, {"new-certificate", 4, creds}} {
+		b.Run(way.name, func(b *testing.B) {
+			v := verifier(b, daneclient.Options{Resolver: benchResolver(b, n), CacheSize: way.size})
+			for i := 0; b.Loop(); i++ {
+				v.Forget()
+				if _, err := v.Client(b.Context(), way.creds[i%len(way.creds)], anyName); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

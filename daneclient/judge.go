@@ -71,8 +71,9 @@ func (v *Verifier) find(ctx context.Context, c claim, cred Credential, roots *x5
 		return verdict{refusal: &Error{Reason: Overloaded, Name: c.owner, Detail: full}}
 	}
 	now := v.opts.Now()
-	got := weigh(answer, c, cred, now, roots)
-	evidenceOf(ctx).note(c, answer, cred, optionsFor(answer, c, now, roots))
+	o := v.optionsFor(answer, c, now, roots)
+	got := weigh(answer, c, cred, o)
+	evidenceOf(ctx).note(c, answer, cred, o)
 	if err := ctx.Err(); err != nil && got.refusal != nil && got.refusal.Reason == FailedDNS {
 		got.refusal.Err = err
 	}
@@ -114,7 +115,8 @@ func (v *Verifier) cached(owner dnsname.Name) (dnssec.Answer, bool) {
 }
 
 // weigh turns an answer into a verdict (client-auth 5, RFC 7671 5). It is pure.
-func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time, roots *x509.CertPool) verdict {
+func weigh(answer dnssec.Answer, c claim, cred Credential, o tlsa.Options) verdict {
+	now, roots := o.Now, o.Roots
 	refuse := func(reason Reason, detail string, cause error) verdict {
 		e := &Error{Reason: reason, Name: c.owner, Detail: detail, Err: cause}
 		if e.Temporary() {
@@ -136,7 +138,6 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time, roots 
 	if len(usable) == 0 {
 		return refuse(Unusable, problems(records, roots), nil)
 	}
-	o := optionsFor(answer, c, now, roots)
 	if o.AnchorsOnly && !slices.ContainsFunc(usable, isAnchor) {
 		if answer.Wildcard {
 			return refuse(WildcardForbidden, "a key, not a CA, made from a wildcard", nil)
@@ -160,9 +161,9 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, now time.Time, roots 
 // optionsFor says what counts when an answer's records are compared. A key of
 // usage 3 or 1 made from a wildcard would be every name below it, and the holder
 // of a user's key could sign himself any uid (client-auth 3.2).
-func optionsFor(answer dnssec.Answer, c claim, now time.Time, roots *x509.CertPool) tlsa.Options {
+func (v *Verifier) optionsFor(answer dnssec.Answer, c claim, now time.Time, roots *x509.CertPool) tlsa.Options {
 	anchorsOnly := c.user || answer.Wildcard
-	return tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots}
+	return tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots, Paths: v.paths}
 }
 
 // refusalOf says why an answer in this state proves nothing; false for secure.

@@ -138,7 +138,8 @@ type Verifier struct {
 	opts  Options
 	gates gates
 	rates *rates
-	known cacher // nil: the resolver does not say what it knows
+	paths *tlsa.Paths // of certificates alone: no change of trust in DNS concerns them
+	known cacher      // nil: the resolver does not say what it knows
 	mem   atomic.Pointer[memory]
 }
 
@@ -156,7 +157,7 @@ func New(o Options) (*Verifier, error) {
 		return nil, ErrNoResolver
 	}
 	o = o.withDefaults()
-	v := &Verifier{opts: o, gates: newGates(o), rates: newRates(o)}
+	v := &Verifier{opts: o, gates: newGates(o), rates: newRates(o), paths: tlsa.NewPaths(o.CacheSize)}
 	v.known, _ = o.Resolver.(cacher)
 	v.SetRoots(o.Roots)
 	return v, nil

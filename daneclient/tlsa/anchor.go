@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -202,12 +203,16 @@ func verify(anchors []anchor, shown []*fingerprint, o Options) (Result, error) {
 	if len(anchors) == 0 {
 		return Result{}, nil
 	}
+	k := keyOfPath(anchors, shown, o)
+	if f, ok := o.Paths.get(k, o.Now); ok {
+		return Result{Record: anchors[f.anchor].record, NotAfter: f.before}, nil
+	}
 	roots, others := x509.NewCertPool(), x509.NewCertPool()
 	for _, a := range anchors {
 		roots.AddCert(a.cert)
 	}
 	for _, f := range shown[1:] {
-		if recordOf(anchors, f.cert) == nil { // the path ends at an anchor
+		if indexOf(anchors, f.cert) < 0 { // the path ends at an anchor
 			others.AddCert(f.cert)
 		}
 	}
@@ -220,13 +225,17 @@ func verify(anchors []anchor, shown []*fingerprint, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	var best Result
+	var best foundPath
 	for _, path := range paths {
-		if end := firstEnd(path); end.After(best.NotAfter) {
-			best = Result{Record: *recordOf(anchors, path[len(path)-1]), NotAfter: end}
+		if end := firstEnd(path); end.After(best.before) {
+			best = foundPath{indexOf(anchors, path[len(path)-1]), lastBegin(path), end}
 		}
 	}
-	return best, nil
+	if best.before.IsZero() {
+		return Result{}, nil
+	}
+	o.Paths.put(k, best)
+	return Result{Record: anchors[best.anchor].record, NotAfter: best.before}, nil
 }
 
 // purpose is what the leaf must be good for: one without EKU is good for all, and
@@ -249,12 +258,7 @@ func firstEnd(path []*x509.Certificate) time.Time {
 	return end
 }
 
-// recordOf returns the record that publishes an anchor; nil for no anchor.
-func recordOf(anchors []anchor, ca *x509.Certificate) *Record {
-	for i, a := range anchors {
-		if a.cert.Equal(ca) {
-			return &anchors[i].record
-		}
-	}
-	return nil
+// indexOf returns the first anchor that is this certificate; -1 for none.
+func indexOf(anchors []anchor, ca *x509.Certificate) int {
+	return slices.IndexFunc(anchors, func(a anchor) bool { return a.cert.Equal(ca) })
 }

@@ -22,6 +22,8 @@ type Options struct {
 	// Roots are the CAs at which the path of usages 0 and 1 must end; nil lets
 	// neither count.
 	Roots *x509.CertPool
+	// Paths remembers the paths of usage 2; nil: nobody does.
+	Paths *Paths
 }
 
 // Result is a match.
