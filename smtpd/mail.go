@@ -18,22 +18,22 @@ import (
 // reach another.
 type transaction struct {
 	sender   mailaddr.Address
-	eightBit bool
-	utf8     bool           // SMTPUTF8 was given
+	asked    asked
 	subject  policy.Subject // who sends; nobody until an identity is proved and needed
 	identity string         // the same for log and queue
 	auth     bool           // by AUTH
 	rule     string         // that let the last recipient through
 	taken    int            // RCPT commands accepted, repeated ones too
-	rcpts    []mailaddr.Address
+	rcpts    []queue.Recipient
 	known    map[mailaddr.Address]bool // rcpts
 }
 
-// add takes a recipient; one that is there already is not delivered to twice.
-func (t *transaction) add(to mailaddr.Address) {
+// add takes a recipient; one that is there already is not delivered to twice, and
+// what was asked for him first holds.
+func (t *transaction) add(to queue.Recipient) {
 	t.taken++
-	if !t.known[to] {
-		t.known[to] = true
+	if !t.known[to.Address] {
+		t.known[to.Address] = true
 		t.rcpts = append(t.rcpts, to)
 	}
 }
@@ -54,7 +54,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 	case opts.Size > s.opts.MaxMessageBytes:
 		r.answer = tooBig // RFC 1870 6.1
 	default:
-		tx := &transaction{sender: sender, eightBit: opts.Body == smtp.Body8BitMIME, utf8: opts.UTF8, known: map[mailaddr.Address]bool{}}
+		tx := &transaction{sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}}
 		r.sender = sender.String()
 		if s.identify(tx, &r) {
 			s.tx = tx
@@ -117,7 +117,7 @@ func (r *refusal) decided(v policy.Verdict, tx *transaction) bool {
 }
 
 // Rcpt takes a recipient.
-func (s *session) Rcpt(to string, _ *smtp.RcptOptions) (err error) {
+func (s *session) Rcpt(to string, opts *smtp.RcptOptions) (err error) {
 	defer s.rescue("RCPT", &err)
 	r := refusal{command: "RCPT", rcpt: to}
 	tx := s.tx
@@ -128,7 +128,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) (err error) {
 	r.sender, r.identity = tx.sender.String(), tx.identity
 	rcpt, perr := mailaddr.FromUnquoted(to)
 	switch {
-	case !tx.utf8 && !isASCII(to):
+	case !tx.asked.utf8 && !isASCII(to):
 		r.answer = notASCII // RFC 6531 3.5
 	case perr != nil:
 		r.answer, r.detail = badRecipient, perr.Error()
@@ -139,7 +139,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) (err error) {
 	default:
 		r.rcpt = rcpt.String()
 		if s.mayReach(tx, rcpt, &r) {
-			tx.add(s.mailbox(rcpt))
+			tx.add(recipient(s.mailbox(rcpt), opts))
 			return nil
 		}
 	}
@@ -224,7 +224,9 @@ func (s *session) Data(body io.Reader) (err error) {
 	env := s.envelope(tx)
 	header := s.trace(tx, env).field()
 	in := &inspector{r: body, left: s.opts.MaxMessageBytes}
-	domain, err := s.keep(tx, env, header, in)
+	message := readHead(in)
+	env.TLSOptional = !env.RequireTLS && message.tlsOptional() // RFC 8689 4.1: the parameter wins
+	domain, err := s.keep(tx, env, header, message)
 	if err != nil {
 		r.sender, r.identity, r.queueID = env.Sender.String(), tx.identity, string(env.ID)
 		r.answer, r.detail = storeAnswer(err), err.Error()
@@ -244,10 +246,14 @@ func (s *session) envelope(tx *transaction) queue.Envelope {
 	return queue.Envelope{
 		ID:         queue.NewID(),
 		Sender:     tx.sender,
-		Recipients: queue.To(tx.rcpts...),
+		Recipients: tx.rcpts,
 		Identity:   tx.identity,
 		Session:    s.log.ID,
-		EightBit:   tx.eightBit,
+		EightBit:   tx.asked.eightBit,
+		SMTPUTF8:   tx.asked.utf8,
+		RequireTLS: tx.asked.requireTLS,
+		EnvelopeID: tx.asked.envid,
+		Return:     tx.asked.ret,
 		Helo:       cleanHelo(s.helo()),
 		Peer:       s.remote.String(),
 		Arrived:    s.opts.Now(),
@@ -265,7 +271,8 @@ func (s *session) trace(tx *transaction, env queue.Envelope) trace {
 		cipher:   s.state.CipherSuite,
 		secure:   s.secure,
 		id:       env.ID,
-		rcpts:    tx.rcpts,
+		utf8:     env.SMTPUTF8,
+		rcpts:    env.Recipients,
 		date:     env.Arrived,
 	}
 }

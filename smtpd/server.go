@@ -191,15 +191,16 @@ func (f *front) newWire() (*wire.Server, error) {
 		limits.Handshake = judgedHandshake
 	}
 	return wire.New(wire.Config{
-		Hostname:    f.opts.Hostname.String(),
-		TLS:         tlsConfig,
-		Implicit:    f.Kind == Submissions,
-		RequireTLS:  f.Kind == Submission || f.ClientCertificates == Require,
-		SMTP:        f.smtpServer,
-		Connections: f.opts.Connections,
-		OnEvent:     f.event,
-		OnReply:     f.opts.Counters.Reply,
-		Limits:      limits,
+		Hostname:      f.opts.Hostname.String(),
+		TLS:           tlsConfig,
+		Implicit:      f.Kind == Submissions,
+		RequireTLS:    f.Kind == Submission || f.ClientCertificates == Require,
+		SMTP:          f.smtpServer,
+		MaxRecipients: f.opts.MaxRecipients,
+		Connections:   f.opts.Connections,
+		OnEvent:       f.event,
+		OnReply:       f.opts.Counters.Reply,
+		Limits:        limits,
 	})
 }
 

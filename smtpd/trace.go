@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"dancemta/internal/dnsname"
-	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 )
 
@@ -22,7 +21,8 @@ type trace struct {
 	cipher   uint16
 	secure   bool
 	id       queue.ID
-	rcpts    []mailaddr.Address
+	utf8     bool // SMTPUTF8 was given
+	rcpts    []queue.Recipient
 	date     time.Time
 }
 
@@ -47,13 +47,16 @@ func (t trace) field() string {
 	return b.String()
 }
 
-// protocol is the keyword of RFC 3848: A only when AUTH succeeded, so a client
+// protocol is the keyword of RFC 3848 and 6531: A only when AUTH succeeded, so a client
 // known by its certificate alone is ESMTPS.
 func (t trace) protocol() string {
 	if !t.extended {
 		return "SMTP"
 	}
 	p := "ESMTP"
+	if t.utf8 {
+		p = "UTF8SMTP" // RFC 6531 4.3
+	}
 	if t.secure {
 		p += "S"
 	}

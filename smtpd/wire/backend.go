@@ -86,10 +86,12 @@ func (s *session) call(instead *smtp.SMTPError, f func() error) (err error) {
 }
 
 func (s *session) Mail(from string, o *smtp.MailOptions) error {
+	s.conn.asked.mail(o)
 	return s.call(errTemporary, func() error { return s.inner.Mail(from, o) })
 }
 
 func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
+	s.conn.asked.rcpt(o)
 	return s.call(errTemporary, func() error { return s.inner.Rcpt(to, o) })
 }
 

@@ -34,6 +34,7 @@ type Conn struct {
 	greet      bool // this phase begins with a greeting
 	hello      awaited
 	tx         transaction
+	asked      asked  // by the MAIL or RCPT that go-smtp has still to answer
 	maxBytes   int64  // of a message; 0: no limit
 	poisoned   bool   // what Data reads as the end of the message is none
 	then       string // EHLO or HELO to hand on after an abort

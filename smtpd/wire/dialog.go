@@ -25,6 +25,7 @@ const (
 // transaction is what the wire knows of the mail transaction; its zero value is none.
 type transaction struct {
 	open    bool
+	utf8    bool  // MAIL had SMTPUTF8
 	rcpts   int   // accepted recipients
 	chunked bool  // there was a BDAT
 	running bool  // a session's Data is waiting for more
@@ -62,7 +63,7 @@ func (c *Conn) settle() {
 	case helo, ehlo:
 		c.greeted(a, r)
 	case mail:
-		c.tx.open = r.code == 250
+		c.tx.open, c.tx.utf8 = r.code == 250, c.asked.utf8
 		c.say(r.String())
 	case rcpt:
 		if r.code == 250 {

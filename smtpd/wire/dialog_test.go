@@ -159,13 +159,14 @@ func TestPipelining(t *testing.T) { // RFC 2920 3.1: replies in order, nothing t
 
 func TestEHLO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(_ *Config, r *recorder) { r.mechs, r.maxBytes, r.maxRcpts = []string{"EXTERNAL"}, 1000, 5 })
+		w := newWorld(t, func(c *Config, r *recorder) { r.mechs, r.maxBytes, c.MaxRecipients = []string{"EXTERNAL"}, 1000, 5 })
 		p := w.dial()
 		if got := p.take(); got != "220 mx.example.test ESMTP\r\n" {
 			t.Errorf("greeting %q", got)
 		}
 		p.send("ehlo [IPv6:2001:db8::1]\r\n")
-		clear := "250-mx.example.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250 STARTTLS\r\n"
+		clear := "250-mx.example.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n" +
+			"250-SMTPUTF8\r\n250-DSN\r\n250-LIMITS RCPTMAX=5\r\n250 STARTTLS\r\n"
 		if got := p.take(); got != clear {
 			t.Errorf("in clear %q", got)
 		}
@@ -175,7 +176,7 @@ func TestEHLO(t *testing.T) {
 			t.Errorf("after the handshake %q", got)
 		}
 		p.send("EHLO x_y-z.example\r\n")
-		if got, want := p.take(), strings.Replace(clear, "STARTTLS", "AUTH EXTERNAL", 1); got != want {
+		if got, want := p.take(), strings.Replace(clear, "250 STARTTLS", "250-REQUIRETLS\r\n250 AUTH EXTERNAL", 1); got != want {
 			t.Errorf("inside TLS %q", got)
 		}
 		if !w.rec.lastConn.Extended() {

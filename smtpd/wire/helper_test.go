@@ -98,6 +98,14 @@ func (s *recording) Mail(from string, o *smtp.MailOptions) error {
 	if o.Auth != nil {
 		text += " auth=" + *o.Auth
 	}
+	for _, w := range []struct {
+		given bool
+		text  string
+	}{{o.UTF8, " smtputf8"}, {o.RequireTLS, " requiretls"}, {o.Return != "", " ret=" + string(o.Return)}, {o.EnvelopeID != "", " envid=" + o.EnvelopeID}} {
+		if w.given {
+			text += w.text
+		}
+	}
 	s.r.note(text)
 	if s.r.onMail != nil {
 		if err := s.r.onMail(from, o); err != nil {
@@ -108,8 +116,15 @@ func (s *recording) Mail(from string, o *smtp.MailOptions) error {
 	return nil
 }
 
-func (s *recording) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.r.note("rcpt " + to)
+func (s *recording) Rcpt(to string, o *smtp.RcptOptions) error {
+	text := "rcpt " + to
+	if len(o.Notify) > 0 {
+		text += fmt.Sprint(" notify=", o.Notify)
+	}
+	if o.OriginalRecipient != "" {
+		text += fmt.Sprintf(" orcpt=%s;%s", o.OriginalRecipientType, o.OriginalRecipient)
+	}
+	s.r.note(text)
 	if s.r.onRcpt != nil {
 		if err := s.r.onRcpt(to); err != nil {
 			return err

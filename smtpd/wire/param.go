@@ -42,21 +42,27 @@ func isParam(key, value string) bool {
 		}
 	}
 	for i := 0; i < len(value); i++ {
-		if c := value[i]; c <= ' ' || c >= 0x7f || c == '=' {
-			return false
+		if c := value[i]; c <= ' ' || c == 0x7f || c == '=' || c > 0x7f && key != "ORCPT" {
+			return false // RFC 6533 3: an address in ORCPT alone may be UTF-8
 		}
 	}
 	return key != ""
 }
 
-// mailParams returns MAIL's parameters in canonical form, or a refusal.
-func (c *Conn) mailParams(s string) (tail, refusal string) {
+const (
+	badParam     = "501 5.5.4 Malformed or repeated parameter"
+	unknownParam = "555 5.5.4 Parameter not recognized: " // RFC 5321 4.1.1.11
+)
+
+// mailParams reads MAIL's parameters: tail is what go-smtp is told, in canonical
+// form.
+func (c *Conn) mailParams(s string) (tail string, a asked, refusal string) {
 	list, err := readParams(s)
 	if err != nil {
-		return "", "501 5.5.4 Malformed or repeated parameter"
+		return "", a, badParam
 	}
 	for _, p := range list {
-		value := p.value
+		value, known := p.value, true
 		switch p.key {
 		case "SIZE":
 			value, refusal = c.sizeParam(p.value)
@@ -67,14 +73,19 @@ func (c *Conn) mailParams(s string) (tail, refusal string) {
 		case "AUTH":
 			value, refusal = authParam(p.value)
 		default:
-			refusal = "555 5.5.4 Parameter not recognized: " + p.key // RFC 5321 4.1.1.11
+			value = ""
+			if known, refusal = c.mailAsked(&a, p); !known {
+				refusal = unknownParam + p.key
+			}
 		}
 		if refusal != "" {
-			return "", refusal
+			return "", asked{}, refusal
 		}
-		tail += " " + p.key + "=" + value
+		if value != "" {
+			tail += " " + p.key + "=" + value
+		}
 	}
-	return tail, ""
+	return tail, a, ""
 }
 
 // sizeParam reads the declared size (RFC 1870 3: 1 to 20 digits). go-smtp knows

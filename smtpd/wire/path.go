@@ -13,10 +13,7 @@ const (
 	maxPath   = 254
 )
 
-var (
-	errPath     = errors.New("not a path")
-	errNotASCII = errors.New("path is not ASCII")
-)
+var errPath = errors.New("not a path")
 
 // mailCommand hands MAIL on in one form: address without route, quoted only
 // where it must be, parameters in one order.
@@ -31,19 +28,19 @@ func (c *Conn) mailCommand(arg string) {
 		return
 	}
 	path, params, err := readPath(strings.TrimLeft(arg, " "))
-	switch {
-	case errors.Is(err, errNotASCII):
-		c.say("553 5.6.7 Non-ASCII sender address, SMTPUTF8 is not offered")
-		return
-	case err != nil || path.domain == "" && path.local != "":
+	if err != nil || path.domain == "" && path.local != "" {
 		c.say("501 5.1.7 Bad sender address syntax")
 		return
 	}
-	tail, refusal := c.mailParams(params)
+	tail, ask, refusal := c.mailParams(params)
+	if refusal == "" && !ask.utf8 && !path.isASCII() {
+		refusal = "553 5.6.7 Non-ASCII sender address without SMTPUTF8" // RFC 6531 3.5
+	}
 	if refusal != "" {
 		c.say(refusal)
 		return
 	}
+	c.asked = ask
 	c.hand(mail, "MAIL FROM:<"+path.String()+">"+tail, nil)
 }
 
@@ -60,24 +57,22 @@ func (c *Conn) rcptCommand(arg string) {
 	}
 	path, params, err := readPath(strings.TrimLeft(arg, " "))
 	switch {
-	case errors.Is(err, errNotASCII):
-		c.say("553 5.6.7 Non-ASCII recipient address, SMTPUTF8 is not offered")
-		return
 	case err != nil || path.local == "":
 		c.say("501 5.1.3 Bad recipient address syntax")
 		return
 	case path.domain == "": // RFC 5321 4.5.1: <postmaster>
 		path.domain = c.link.srv.cfg.Hostname
 	}
-	list, err := readParams(params)
-	switch {
-	case err != nil:
-		c.say("501 5.5.4 Malformed or repeated parameter")
-	case len(list) > 0:
-		c.say("555 5.5.4 Parameter not recognized: " + list[0].key) // RFC 5321 4.1.1.11
-	default:
-		c.hand(rcpt, "RCPT TO:<"+path.String()+">", nil)
+	ask, refusal := c.rcptParams(params)
+	if refusal == "" && !c.tx.utf8 && !path.isASCII() {
+		refusal = "553 5.6.7 Non-ASCII recipient address without SMTPUTF8" // RFC 6531 3.5
 	}
+	if refusal != "" {
+		c.say(refusal)
+		return
+	}
+	c.asked = ask
+	c.hand(rcpt, "RCPT TO:<"+path.String()+">", nil)
 }
 
 // mailbox is a path without its route; the null sender is its zero value. A
@@ -86,6 +81,8 @@ type mailbox struct {
 	local  string // without quotes
 	domain string
 }
+
+func (m mailbox) isASCII() bool { return isASCII(m.local) && isASCII(m.domain) }
 
 // String returns the mailbox in canonical form: go-smtp's parser reads exactly
 // local and domain from it again.
@@ -129,9 +126,6 @@ func readPath(s string) (m mailbox, rest string, err error) {
 	}
 	if rest, ok = strings.CutPrefix(rest, ">"); !ok {
 		return mailbox{}, "", errPath
-	}
-	if !isASCII(m.local + m.domain) {
-		return mailbox{}, "", errNotASCII
 	}
 	return m, rest, nil
 }

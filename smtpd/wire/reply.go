@@ -139,8 +139,14 @@ func (c *Conn) extensions(r reply) string {
 	if c.maxBytes > 0 {
 		size += " " + strconv.FormatInt(c.maxBytes, 10)
 	}
-	list := []string{c.link.srv.cfg.Hostname, "PIPELINING", size, "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING"}
-	if c.tls == nil && c.link.srv.cfg.TLS != nil {
+	list := []string{c.link.srv.cfg.Hostname, "PIPELINING", size, "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN"}
+	if n := c.link.srv.cfg.MaxRecipients; n > 0 {
+		list = append(list, "LIMITS RCPTMAX="+strconv.Itoa(n)) // RFC 9422 3.1
+	}
+	switch {
+	case c.tls != nil:
+		list = append(list, "REQUIRETLS") // RFC 8689 2: inside TLS only
+	case c.link.srv.cfg.TLS != nil:
 		list = append(list, "STARTTLS") // RFC 3207 4.2: not again inside TLS
 	}
 	for _, line := range r.lines {

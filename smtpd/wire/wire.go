@@ -40,12 +40,16 @@ type Config struct {
 	// resumed session would bring a certificate back that nobody judged.
 	TLS      *tls.Config
 	Implicit bool
+	// MaxRecipients is told to peers in advance (RFC 9422); sessions see to it. 0:
+	// peers are told nothing.
+	MaxRecipients int
 	// RequireTLS answers 530 5.7.0 before TLS to all but NOOP, EHLO, HELO,
 	// STARTTLS and QUIT (RFC 3207 4).
 	RequireTLS bool
 	// SMTP makes the go-smtp server of one phase (plaintext, or TLS) of one
 	// connection; it is called again after STARTTLS. It sets Backend,
-	// MaxMessageBytes and MaxRecipients; the wire sets all the rest. Required.
+	// MaxMessageBytes and MaxRecipients; the wire sets all the rest, and the options
+	// of DSN, SMTPUTF8 and REQUIRETLS in what sessions get. Required.
 	//
 	// The wire stands between go-smtp and the sessions, too. Errors that are not
 	// *smtp.SMTPError themselves become temporary ones without their text. Reset
@@ -68,7 +72,7 @@ type Config struct {
 
 // Limits bounds one connection. A zero field takes the default beside it.
 type Limits struct {
-	Line      int // 4096: command line with CRLF; RFC 5321 4.5.3.1.4 and extensions that are not offered yet
+	Line      int // 4096: command line with CRLF; RFC 5321 4.5.3.1.4 and what extensions add: ORCPT alone 500
 	AuthLine  int // 12288: line of a SASL exchange, RFC 4954 4
 	BodyLine  int // 65536: body line with CRLF; RFC 5321 allows 1000, real mail has more
 	Errors    int // 10: replies 5xx before 421 4.7.0
