@@ -24,6 +24,8 @@ func check(c *Config, f *faults) {
 	checkRules(c, f)
 	checkAuthzid(c, f)
 	checkNumbers(c, f)
+	checkDKIM(c, f)
+	checkTLSReports(c, f)
 }
 
 // required demands a key; what says what it is for.

@@ -42,6 +42,8 @@ type Config struct {
 	Limits       Limits        `toml:"limits"`
 	Queue        Queue         `toml:"queue"`
 	Delivery     Delivery      `toml:"delivery"`
+	DKIM         []DKIM        `toml:"dkim"`
+	TLSReports   TLSReports    `toml:"tls_reports"`
 	Metrics      Metrics       `toml:"metrics"`
 
 	index index // where each key stands in the file
@@ -251,6 +253,34 @@ type Delivery struct {
 	// delivery.allow_private_targets: deliver to loopback, link-local and private
 	// addresses that came from DNS. Default false: such an MX is a fault or a trap.
 	AllowPrivateTargets bool `toml:"allow_private_targets"`
+}
+
+// DKIM is one key that signs mail, a [[dkim]] table: that of users who send as
+// its domain, and bounces and reports of this server itself. Several keys of one
+// domain make several signatures. "dancemta dkim new" makes a key.
+type DKIM struct {
+	// domain (required): the domain in the From field of the mail, and of the signature.
+	Domain dnsname.Name `toml:"domain"`
+	// selector (required): the name of the key within the domain; its record stands at
+	// SELECTOR._domainkey.DOMAIN. Unique within the domain.
+	Selector dnsname.Name `toml:"selector"`
+	// key (required): the PEM file with the private key, Ed25519 or RSA from 2048 bits.
+	// Read again on SIGHUP.
+	Key Path `toml:"key"`
+	// subdomains: signs also for domains below it that have no key of their own.
+	// Default false.
+	Subdomains bool `toml:"subdomains"`
+}
+
+// TLSReports says who tells other domains daily how TLS went when mail was sent
+// to them (RFC 8460), if they publish that they want to know. Absent: nothing is sent.
+type TLSReports struct {
+	// tls_reports.organization (required): the name of whoever runs this server.
+	Organization string `toml:"organization"`
+	// tls_reports.contact (required): the mailbox for questions, and the sender of
+	// reports by mail. These need a [[dkim]] key for its domain; without one only those
+	// by HTTPS are sent.
+	Contact mailaddr.Address `toml:"contact"`
 }
 
 // Metrics says where numbers are shown to Prometheus, at http://ADDRESS/metrics.

@@ -111,6 +111,9 @@ func (c *Config) resolvePaths(dir string) {
 		d := &c.RelayDomains[i]
 		paths = append(paths, &d.RecipientsFile, &d.ClientCertificate, &d.ClientKey)
 	}
+	for i := range c.DKIM {
+		paths = append(paths, &c.DKIM[i].Key)
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(string(*p)) {
 			*p = Path(filepath.Join(dir, string(*p)))

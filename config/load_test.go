@@ -103,8 +103,13 @@ func TestFull(t *testing.T) {
 		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8, Rate{3000, time.Minute}, Rate{2, time.Second}, Rate{36000, time.Hour}},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, 50, 5},
 		Delivery: Delivery{25, false},
-		Metrics:  Metrics{"127.0.0.1:9110"},
-		index:    c.index,
+		DKIM: []DKIM{
+			{name("example.org"), name("rsa2026"), in("rsa2026._domainkey.example.org.pem"), true},
+			{name("example.org"), name("ed2026"), in("ed2026._domainkey.example.org.pem"), true},
+		},
+		TLSReports: TLSReports{"Example Org", addr("tls-reports@example.org")},
+		Metrics:    Metrics{"127.0.0.1:9110"},
+		index:      c.index,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
