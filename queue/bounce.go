@@ -51,7 +51,7 @@ func (q *Queue) notice(job Job, outcomes []Outcome) notice {
 		maillog.QueueFault(q.log, string(job.ID), "bounce", err)
 		return n
 	}
-	n.bounce = &Bounce{Envelope: bounceEnvelope(report, job.Envelope.Session), Body: body}
+	n.bounce = &Bounce{Envelope: bounceEnvelope(report, job.Envelope.Session), Body: q.signed(job.ID, body)}
 	return n
 }
 
@@ -99,6 +99,20 @@ func (q *Queue) returned(job Job) (text []byte, complete bool) {
 		return text[:maxReturned], false
 	}
 	return text, true
+}
+
+// signed is a message of ours with its signature. Without it is better than not
+// at all: it was promised that the sender hears of a failure.
+func (q *Queue) signed(about ID, message []byte) []byte {
+	if q.o.Sign == nil {
+		return message
+	}
+	signed, err := q.o.Sign(message)
+	if err != nil {
+		maillog.QueueFault(q.log, string(about), "sign a bounce", err)
+		return message
+	}
+	return signed
 }
 
 func (q *Queue) logNotice(job Job, n notice) {

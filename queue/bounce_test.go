@@ -270,3 +270,31 @@ func isAny(err error) bool { return err != nil }
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+
+// TestBounceSigned: a bounce leaves with its signature; one that cannot be signed
+// leaves all the same.
+func TestBounceSigned(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sign func([]byte) ([]byte, error)
+		want string
+	}{
+		{"signed", func(m []byte) ([]byte, error) { return append([]byte("DKIM-Signature: v=1\r\n"), m...), nil }, "DKIM-Signature: v=1\r\n"},
+		{"the key fails", func([]byte) ([]byte, error) { return nil, errors.New("the key is gone") }, "From: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(o *queue.Options) { o.Sign = c.sign }, func(w *world) {
+				var jobs []queue.Job
+				var bodies []string
+				w.deliver = refusing(w, "remote.test", &jobs, &bodies)
+				w.run()
+				w.accept("morty@remote.test")
+				w.pass(time.Minute)
+				w.equal("bounces", len(bodies), 1)
+				if !strings.HasPrefix(bodies[0], c.want) {
+					t.Errorf("the bounce is\n%.300s", bodies[0])
+				}
+			})
+		})
+	}
+}

@@ -47,6 +47,10 @@ type Options struct {
 	Hostname   string           // our name in bounces
 	Postmaster mailaddr.Address // sender of bounces' header, and who gets double bounces; zero: only logged
 
+	// Sign returns a bounce with its DKIM signature, or as it is when there is no key
+	// for its From; nil: none is signed.
+	Sign func(message []byte) ([]byte, error)
+
 	Retry           []time.Duration // waits between attempts, the last repeats; default DefaultRetry
 	Expire          time.Duration   // age at which a deferred message bounces; default 5 days
 	BounceExpire    time.Duration   // the same for mail from the null sender; default 2 days
