@@ -31,6 +31,7 @@ const (
 	Deferred  Result = iota // try again later
 	Delivered               // the next hop has taken responsibility
 	Failed                  // refused for good
+	Deleted                 // by an operator
 )
 
 // String returns the word for logs and lists.
@@ -40,12 +41,14 @@ func (r Result) String() string {
 		return "delivered"
 	case Failed:
 		return "failed"
+	case Deleted:
+		return "deleted"
 	}
 	return "deferred"
 }
 
 // Final reports whether no further attempt follows.
-func (r Result) Final() bool { return r == Delivered || r == Failed }
+func (r Result) Final() bool { return r == Delivered || r == Failed || r == Deleted }
 
 // Outcome is what an attempt did for one recipient.
 type Outcome struct {
@@ -89,14 +92,32 @@ type Summary struct {
 	Identity   string             `json:"identity,omitempty"`
 	Session    string             `json:"session,omitempty"`
 	Recipients []RecipientSummary `json:"recipients"`
+	Finished   time.Time          `json:"finished,omitzero"` // zero: it is still in the queue
 }
 
 // RecipientSummary is the state of one recipient.
 type RecipientSummary struct {
 	Address     mailaddr.Address `json:"address"`
 	Destination string           `json:"destination"`
-	State       string           `json:"state"` // queued, deferred, delivered, failed
+	State       string           `json:"state"` // one of States
 	Attempts    int              `json:"attempts"`
 	Next        time.Time        `json:"next,omitzero"` // zero when State is final
 	LastReply   string           `json:"last_reply,omitempty"`
+	LastTLS     string           `json:"last_tls,omitempty"` // as Outcome.TLS
+}
+
+// The states of a recipient.
+const (
+	StateQueued    = "queued"    // never tried
+	StateDeferred  = "deferred"  // tried, and waiting for another try
+	StateHeld      = "held"      // waiting for EditRelease
+	StateBouncing  = "bouncing"  // given up; its bounce is about to be made
+	StateDelivered = "delivered" // final, as those below
+	StateFailed    = "failed"
+	StateDeleted   = "deleted"
+)
+
+// States lists them.
+func States() []string {
+	return []string{StateQueued, StateDeferred, StateHeld, StateBouncing, StateDelivered, StateFailed, StateDeleted}
 }

@@ -28,7 +28,7 @@ func (q *Queue) complete(job Job, outcomes []Outcome) []Outcome {
 			o = Outcome{Recipient: rcpt.Address, Reply: replyNoOutcome}
 		}
 		o.Reply, o.RemoteMTA, o.TLS = maillog.Clean(o.Reply), maillog.Clean(o.RemoteMTA), maillog.Clean(o.TLS)
-		if !o.Result.Final() {
+		if o.Result != Delivered && o.Result != Failed {
 			o.Result = Deferred // also what no constant names
 		}
 		if expired && o.Result == Deferred {

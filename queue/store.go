@@ -47,6 +47,24 @@ type Store interface {
 	// meanwhile; it holds nothing while f runs. An error of f ends it.
 	Each(f func(Summary) error) error
 
+	// Edit does what an operator wants with a message's waiting recipients, and
+	// returns how many it concerned. ErrNotFound.
+	Edit(id ID, e Edit) (recipients int, err error)
+
+	// GiveUps leases up to max units that have recipients given up by EditBounce.
+	GiveUps(max int) ([]GiveUp, error)
+
+	// SetSuspension keeps a suspension, or takes the one of this pattern away: nil.
+	// Suspensions lists them by pattern. The store itself leases as ever: who asks it
+	// for work has to see to them (DueRequest.Limit).
+	SetSuspension(pattern string, s *Suspension) error
+	Suspensions() ([]Suspension, error)
+
+	// Finished describes a message that has ended, as long as the store remembers.
+	// EachFinished lists them in the order of their end. ErrNotFound.
+	Finished(id ID) (Summary, error)
+	EachFinished(f func(Summary) error) error
+
 	// Close ends the store after what was asked before. Leases are lost.
 	Close() error
 }
@@ -70,6 +88,7 @@ type Settlement struct {
 	Outcomes    []Outcome // of leased recipients; one that is missing is Deferred
 	Next        time.Time // when the deferred ones are due again; zero: at once
 	Bounce      *Bounce   // nil: none
+	Now         time.Time // for the history; zero: the time of day
 }
 
 // Bounce is a message that a settlement puts into the queue, due at once.

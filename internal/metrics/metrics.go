@@ -20,6 +20,7 @@ import (
 // Queue is the state of the queue at one moment.
 type Queue struct {
 	New, Active, Deferred int
+	Held                  int
 	Oldest                time.Time // arrival of the oldest message; zero: none
 	Broken                bool      // the store
 }
@@ -206,7 +207,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	q := g.o.Queue()
-	for i, n := range []int{q.New, q.Active, q.Deferred} {
+	for i, n := range []int{q.New, q.Active, q.Deferred, q.Held} {
 		show(g.messages, float64(n), queued.values[i])
 	}
 	age := 0.0

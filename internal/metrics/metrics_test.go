@@ -117,7 +117,7 @@ func TestNumbers(t *testing.T) {
 	m := New(Options{
 		Version: "1.2.3", Extension: true, Now: func() time.Time { return now },
 		Queue: func() Queue {
-			return Queue{New: 3, Active: 2, Deferred: 1, Oldest: now.Add(-90 * time.Second), Broken: true}
+			return Queue{New: 3, Active: 2, Deferred: 1, Held: 4, Oldest: now.Add(-90 * time.Second), Broken: true}
 		},
 		Anchors: func() []Anchor { return []Anchor{{20326, true}, {20326, false}, {38696, false}} },
 		Own: func() []OwnTLSA {
@@ -160,6 +160,7 @@ func TestNumbers(t *testing.T) {
 		`dancemta_queue_messages{state="new"}`:                                     "3",
 		`dancemta_queue_messages{state="active"}`:                                  "2",
 		`dancemta_queue_messages{state="deferred"}`:                                "1",
+		`dancemta_queue_messages{state="held"}`:                                    "4",
 		`dancemta_queue_oldest_seconds`:                                            "90",
 		`dancemta_store_broken`:                                                    "1",
 		`dancemta_own_tlsa{identity="server",verdict="match"}`:                     "2",

@@ -39,7 +39,7 @@ var (
 	results   = label{"result", []string{"delivered", "deferred", "failed"}}
 	owns      = label{"identity", []string{"server", "client"}}
 	matches   = label{"verdict", []string{"match", "none", "unknown", "mismatch"}}
-	queued    = label{"state", []string{"new", "active", "deferred"}}
+	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
 
 	// verdicts are the reasons of package daneclient; proved is none of them.
 	verdicts = label{"reason", []string{
@@ -88,7 +88,7 @@ var (
 	deliveriesTotal = metric{"dancemta_deliveries_total", counter,
 		"Results of delivery attempts, one for each recipient.", []label{results}}
 	queueMessages = metric{"dancemta_queue_messages", gauge,
-		"Messages in the queue, once for each destination that is still open: never tried, under delivery, or waiting for another try.",
+		"Messages in the queue, once for each destination that is still open: never tried, under delivery, waiting for another try, or held by an operator.",
 		[]label{queued}}
 	queueOldest = metric{"dancemta_queue_oldest_seconds", gauge,
 		"Age of the oldest message in the queue; 0 when it is empty.", nil}

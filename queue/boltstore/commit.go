@@ -38,6 +38,7 @@ type txn struct {
 	*bolt.Tx
 	message, unit, body, destination, due *bolt.Bucket
 
+	o       *Options
 	leases  *leases
 	leased  []unit // taken in this transaction: given back when it fails
 	settled []unit // to be freed when it has succeeded
@@ -243,7 +244,7 @@ func (s *Store) begin() (*txn, error) {
 		return nil, err
 	}
 	t := &txn{
-		Tx: tx, leases: &s.leases, message: tx.Bucket(bucketMessage), unit: tx.Bucket(bucketUnit),
+		Tx: tx, o: &s.o, leases: &s.leases, message: tx.Bucket(bucketMessage), unit: tx.Bucket(bucketUnit),
 		body: tx.Bucket(bucketBody), destination: tx.Bucket(bucketDestination), due: tx.Bucket(bucketDue),
 		counts: *s.counts.Load(),
 	}

@@ -110,13 +110,13 @@ func (t *txn) leaseFirst(dest string, r queue.DueRequest) (*queue.Job, error) {
 	}
 	job := &queue.Job{ID: id, Destination: dest, Envelope: msg.envelope(id), Size: msg.Size}
 	for _, rcpt := range rec.Recipients {
-		if !rcpt.Result.Final() {
+		if rcpt.waits() {
 			job.Recipients = append(job.Recipients, asked(job.Envelope, rcpt.Address.Address))
 		}
 	}
-	t.counts.add(rec.Attempt, -1)
+	t.counts.add(rec, -1)
 	rec.Attempt++
-	t.counts.add(rec.Attempt, 1)
+	t.counts.add(rec, 1)
 	job.Attempt = rec.Attempt
 	rec.Next = max(stamp(r.Next(job.Envelope, rec.Attempt)), stamp(r.Now)+1)
 	t.leases.add(u)
@@ -140,8 +140,8 @@ func (t *txn) getUnit(u unit) (*unitRecord, error) {
 	return rec, decode("unit", key, t.unit.Get(key), rec)
 }
 
-// reschedule writes rec and moves the unit from the time old to rec.Next; to
-// none, when that is 0.
+// reschedule writes rec and moves the unit from the time old, as rec.due gave it
+// before, to where it belongs now.
 func (t *txn) reschedule(u unit, old int64, rec *unitRecord) error {
 	value, err := json.Marshal(rec)
 	if err != nil {
@@ -150,10 +150,19 @@ func (t *txn) reschedule(u unit, old int64, rec *unitRecord) error {
 	if err := t.put(bucketUnit, unitKey(u.id, u.destination), value); err != nil {
 		return err
 	}
-	if err := t.unschedule(u, old); err != nil || rec.Next == 0 {
-		return err
+	due := rec.due()
+	if old == due {
+		return nil
 	}
-	return t.schedule(u, rec.Next)
+	if old != 0 {
+		if err := t.unschedule(u, old); err != nil {
+			return err
+		}
+	}
+	if due == 0 {
+		return nil
+	}
+	return t.schedule(u, due)
 }
 
 // first returns the earliest unit of a destination.

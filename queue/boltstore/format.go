@@ -16,7 +16,7 @@ import (
 
 // format is the version of everything below. Another one is refused: records
 // may gain optional fields within a version, never change or lose one.
-const format = "1"
+const format = "2"
 
 // The buckets and their keys. An id has 20 octets; times are nanoseconds since
 // 1970, 8 octets, big-endian, so that keys sort by time.
@@ -27,6 +27,10 @@ var (
 	bucketBody        = []byte("body")        // id, chunk number (4 octets) → octets
 	bucketDestination = []byte("destination") // destination, 0, time, id → nothing: the open units of a destination
 	bucketDue         = []byte("due")         // time, destination → nothing: the earliest unit of each destination
+	bucketGiveUp      = []byte("giveup")      // id, destination → nothing: units with recipients given up
+	bucketSuspension  = []byte("suspension")  // pattern → queue.Suspension
+	bucketHistory     = []byte("history")     // id → historyRecord
+	bucketFinished    = []byte("finished")    // time, id → nothing: the history by its time
 
 	keyFormat = []byte("format")
 )
@@ -38,27 +42,16 @@ const (
 	chunkSize = 16*4096 - 64
 )
 
-// checkFormat reads the version. fresh: the file is empty.
-func checkFormat(db *bolt.DB) (fresh bool, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil {
-			k, _ := tx.Cursor().First()
-			if fresh = k == nil; !fresh {
-				return ErrNotQueue
-			}
-			return nil
-		}
-		if v := meta.Get(keyFormat); string(v) != format {
-			return fmt.Errorf("version %.20q: %w, which knows %s", v, ErrVersion, format)
-		}
-		return nil
-	})
-	return fresh, err
+// buckets lists all that a store has.
+func buckets() [][]byte {
+	return [][]byte{
+		bucketMeta, bucketMessage, bucketUnit, bucketBody, bucketDestination, bucketDue,
+		bucketGiveUp, bucketSuspension, bucketHistory, bucketFinished,
+	}
 }
 
 func createFormat(tx *bolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketMessage, bucketUnit, bucketBody, bucketDestination, bucketDue} {
+	for _, name := range buckets() {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
@@ -105,7 +98,13 @@ type recipientRecord struct {
 	Address address      `json:"a"`
 	Result  queue.Result `json:"r,omitempty"`
 	Reply   string       `json:"reply,omitempty"`
+	TLS     string       `json:"tls,omitempty"`
+	Held    bool         `json:"held,omitempty"`
+	GivenUp bool         `json:"givenup,omitempty"` // its bounce is to be made
 }
+
+// waits says whether a recipient may be delivered to.
+func (r *recipientRecord) waits() bool { return !r.Result.Final() && !r.Held && !r.GivenUp }
 
 // address is written without quotes: a quoted form may be longer than the
 // bound of mailaddr.Parse.
@@ -166,6 +165,27 @@ func (r *messageRecord) envelope(id queue.ID) queue.Envelope {
 		}
 	}
 	return env
+}
+
+// due is when the unit stands in the indexes; 0: it does not, since nobody in it waits
+// for a delivery.
+func (u *unitRecord) due() int64 {
+	for i := range u.Recipients {
+		if u.Recipients[i].waits() {
+			return u.Next
+		}
+	}
+	return 0
+}
+
+// givenUp says whether somebody's bounce is to be made.
+func (u *unitRecord) givenUp() bool {
+	for _, r := range u.Recipients {
+		if r.GivenUp && !r.Result.Final() {
+			return true
+		}
+	}
+	return false
 }
 
 func (u *unitRecord) open() int {

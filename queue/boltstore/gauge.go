@@ -16,12 +16,20 @@ var keyCounts = []byte("counts")
 type tally struct {
 	New   int `json:"new"`   // never tried
 	Tried int `json:"tried"` // at least once, or right now
+	Held  int `json:"held"`  // nobody in it may be delivered to before an operator says so
+
+	History int `json:"history"` // messages that have ended and are remembered
 }
 
-func (t *tally) add(attempt, n int) {
-	if attempt == 0 {
+// add counts a unit as it is: n is 1, or -1 before it changes.
+func (t *tally) add(rec *unitRecord, n int) {
+	switch {
+	case rec.Next == 0:
+	case rec.due() == 0 && !rec.givenUp():
+		t.Held += n
+	case rec.Attempt == 0:
 		t.New += n
-	} else {
+	default:
 		t.Tried += n
 	}
 }
@@ -51,14 +59,18 @@ func (s *Store) loadCounts() {
 }
 
 func countUnits(tx *bolt.Tx, into *tally) error {
+	if b := tx.Bucket(bucketFinished); b != nil { // a store of version 1 that is only read has none
+		err := b.ForEach(func(_, _ []byte) error { into.History++; return nil })
+		if err != nil {
+			return err
+		}
+	}
 	return tx.Bucket(bucketUnit).ForEach(func(k, value []byte) error {
 		var rec unitRecord
 		if err := decode("unit", k, value, &rec); err != nil {
 			return err
 		}
-		if rec.Next != 0 {
-			into.add(rec.Attempt, 1)
-		}
+		into.add(&rec, 1)
 		return nil
 	})
 }
@@ -67,6 +79,7 @@ func countUnits(tx *bolt.Tx, into *tally) error {
 // destination that is still open: never tried, leased, or waiting for another try.
 type Gauges struct {
 	New, Active, Deferred int
+	Held                  int       // by an operator
 	Oldest                time.Time // arrival of the oldest message; zero: there is none, or it cannot be read
 	Broken                bool      // no promise is made any more
 }
@@ -76,7 +89,7 @@ type Gauges struct {
 func (s *Store) Gauges() Gauges {
 	g := Gauges{Active: int(s.active.Load()), Broken: s.broken.Load() != nil}
 	if t := s.counts.Load(); t != nil { // nil: open for reading only
-		g.New, g.Deferred = t.New, max(0, t.Tried-g.Active)
+		g.New, g.Deferred, g.Held = t.New, max(0, t.Tried-g.Active), t.Held
 	}
 	err := s.view(func(tx *bolt.Tx) error {
 		k, v := tx.Bucket(bucketMessage).Cursor().First() // ids begin with the time

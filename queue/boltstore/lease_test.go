@@ -20,7 +20,7 @@ func TestSettleGoneFreesItsPlace(t *testing.T) {
 			return err
 		}
 		txn.changed = true
-		txn.counts.add(rec.Attempt, -1)
+		txn.counts.add(rec, -1)
 		return errors.Join(txn.unschedule(unit{job.ID, job.Destination}, rec.Next), txn.removeMessage(job.ID))
 	}}
 	if err := submitAll(s, []*op{take})[0]; err != nil {

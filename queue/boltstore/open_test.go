@@ -53,13 +53,13 @@ func TestOpenRefuses(t *testing.T) {
 		text    string
 	}{
 		{"a later version", func(t *testing.T, dir string) {
-			change(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("2")) })
-		}, Options{}, ErrVersion, `version "2"`},
+			change(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("3")) })
+		}, Options{}, ErrVersion, `a downgrade is refused`},
 		{"no version", func(t *testing.T, dir string) {
 			change(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyFormat) })
 		}, Options{}, ErrVersion, `version ""`},
 		{"a later version, for reading", func(t *testing.T, dir string) {
-			change(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("2")) })
+			change(t, dir, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("3")) })
 		}, Options{ReadOnly: true}, ErrVersion, ""},
 		{"another program's file", func(t *testing.T, dir string) {
 			change(t, dir, func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketMeta) })

@@ -226,6 +226,6 @@ func (in *insertion) write(t *txn) error {
 			return err
 		}
 	}
-	t.counts.add(0, len(in.units))
+	t.counts.New += len(in.units)
 	return nil
 }

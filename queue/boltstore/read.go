@@ -154,29 +154,45 @@ func (s *Store) page(last []byte) (page []queue.Summary, err error) {
 	return page, err
 }
 
-// summarize lists the recipients in the order of the envelope.
 func summarize(tx *bolt.Tx, id queue.ID, msg *messageRecord) (queue.Summary, error) {
-	sum := queue.Summary{
-		ID: id, Arrived: time.Unix(0, msg.Arrived), Size: msg.Size, Sender: msg.Sender.Address,
-		Identity: msg.Identity, Session: msg.Session,
-	}
+	units, err := unitsOf(tx, id, msg)
+	return msg.summary(id, units), err
+}
+
+// unitsOf reads the units of a message, by destination.
+func unitsOf(tx *bolt.Tx, id queue.ID, msg *messageRecord) (map[string]*unitRecord, error) {
 	units := map[string]*unitRecord{}
 	for _, a := range msg.Recipients {
 		dest := queue.Destination(a.Address)
-		if units[dest] == nil {
-			key, rec := unitKey(id, dest), new(unitRecord)
-			if err := decode("unit", key, tx.Bucket(bucketUnit).Get(key), rec); err != nil {
-				return sum, err
-			}
-			units[dest] = rec
+		if units[dest] != nil {
+			continue
 		}
-		sum.Recipients = append(sum.Recipients, units[dest].summary(a, dest))
+		key, rec := unitKey(id, dest), new(unitRecord)
+		if err := decode("unit", key, tx.Bucket(bucketUnit).Get(key), rec); err != nil {
+			return units, err
+		}
+		units[dest] = rec
 	}
-	return sum, nil
+	return units, nil
+}
+
+// summary lists the recipients in the order of the envelope, those that have a unit.
+func (r *messageRecord) summary(id queue.ID, units map[string]*unitRecord) queue.Summary {
+	sum := queue.Summary{
+		ID: id, Arrived: time.Unix(0, r.Arrived), Size: r.Size, Sender: r.Sender.Address,
+		Identity: r.Identity, Session: r.Session,
+	}
+	for _, a := range r.Recipients {
+		dest := queue.Destination(a.Address)
+		if u := units[dest]; u != nil {
+			sum.Recipients = append(sum.Recipients, u.summary(a, dest))
+		}
+	}
+	return sum
 }
 
 func (u *unitRecord) summary(a address, dest string) queue.RecipientSummary {
-	r := queue.RecipientSummary{Address: a.Address, Destination: dest, State: "queued", Attempts: u.Attempt}
+	r := queue.RecipientSummary{Address: a.Address, Destination: dest, State: queue.StateQueued, Attempts: u.Attempt}
 	if u.Next != 0 {
 		r.Next = time.Unix(0, u.Next)
 	}
@@ -184,10 +200,15 @@ func (u *unitRecord) summary(a address, dest string) queue.RecipientSummary {
 		if rec.Address != a {
 			continue
 		}
-		r.LastReply = rec.Reply
-		if rec.Result.Final() {
+		r.LastReply, r.LastTLS = rec.Reply, rec.TLS
+		switch {
+		case rec.Result.Final():
 			r.State, r.Next = rec.Result.String(), time.Time{}
-		} else if u.Attempt > 0 {
+		case rec.GivenUp:
+			r.State = queue.StateBouncing
+		case rec.Held:
+			r.State = queue.StateHeld
+		case u.Attempt > 0:
 			r.State = rec.Result.String()
 		}
 		break

@@ -2,6 +2,8 @@ package boltstore
 
 import (
 	"encoding/json"
+	"slices"
+	"time"
 
 	"dancemta/internal/mailaddr"
 	"dancemta/queue"
@@ -36,9 +38,11 @@ func (s *Store) Settle(st queue.Settlement) error {
 // spool file may go once this is committed.
 func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err error) {
 	u := unit{st.ID, st.Destination}
-	value := t.message.Get([]byte(st.ID))
-	if value == nil || t.unit.Get(unitKey(st.ID, st.Destination)) == nil {
+	if t.message.Get([]byte(st.ID)) == nil || t.unit.Get(unitKey(st.ID, st.Destination)) == nil {
 		t.settled = append(t.settled, u) // the lease ends, since nothing is left of its unit
+		if err := t.amendHistory(st); err != nil {
+			return false, &dirtyError{err}
+		}
 		return false, queue.ErrNotFound
 	}
 	if bounce != nil {
@@ -46,32 +50,47 @@ func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err err
 			return false, err
 		}
 	}
-	if file, err = t.finish(st, value); err != nil {
+	if file, err = t.finish(st); err != nil {
 		return false, &dirtyError{err}
 	}
 	t.settled = append(t.settled, u)
 	return file, nil
 }
 
-func (t *txn) finish(st queue.Settlement, value []byte) (file bool, err error) {
+func (t *txn) finish(st queue.Settlement) (file bool, err error) {
 	u := unit{st.ID, st.Destination}
 	rec, err := t.getUnit(u)
-	if err != nil || rec.Next == 0 {
+	if err != nil {
 		return false, err
 	}
-	old := rec.Next
+	before := *rec
+	before.Recipients = slices.Clone(rec.Recipients)
 	rec.record(st.Outcomes)
-	if rec.open() > 0 {
+	if rec.Next != 0 {
 		rec.Next = stamp(st.Next)
-		return false, t.reschedule(u, old, rec)
 	}
-	rec.Next = 0
-	t.counts.add(rec.Attempt, -1)
-	if err := t.reschedule(u, old, rec); err != nil {
+	return t.change(u, &before, rec, st.Now)
+}
+
+// change writes a unit that was as before says, and all that hangs on it: counts,
+// indexes, and the message's end when it was the last one open. file: its spool
+// file may go after the commit.
+func (t *txn) change(u unit, before, rec *unitRecord, now time.Time) (file bool, err error) {
+	ended := before.Next != 0 && rec.open() == 0
+	if ended {
+		rec.Next = 0
+	}
+	t.counts.add(before, -1)
+	t.counts.add(rec, 1)
+	if err := t.reschedule(u, before.due(), rec); err != nil {
 		return false, err
 	}
+	if err := t.markGiveUp(u, before.givenUp(), rec.givenUp()); err != nil || !ended {
+		return false, err
+	}
+	id := []byte(u.id)
 	var msg messageRecord
-	if err := decode("message", []byte(st.ID), value, &msg); err != nil {
+	if err := decode("message", id, t.message.Get(id), &msg); err != nil {
 		return false, err
 	}
 	if msg.Open--; msg.Open > 0 {
@@ -79,13 +98,17 @@ func (t *txn) finish(st queue.Settlement, value []byte) (file bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		return false, t.put(bucketMessage, []byte(st.ID), value)
+		return false, t.put(bucketMessage, id, value)
 	}
-	return msg.Spool, t.removeMessage(st.ID)
+	if err := t.remember(u.id, &msg, now); err != nil {
+		return false, err
+	}
+	return msg.Spool, t.removeMessage(u.id)
 }
 
-// record enters the outcomes. What is final stays so, and a recipient without
-// an outcome is deferred.
+// record enters the outcomes. What is final stays so, unless it was deleted while it
+// was being delivered; a recipient without an outcome is deferred; one that was given
+// up keeps the operator's word.
 func (u *unitRecord) record(outcomes []queue.Outcome) {
 	by := make(map[mailaddr.Address]queue.Outcome, len(outcomes))
 	for _, o := range outcomes {
@@ -93,8 +116,15 @@ func (u *unitRecord) record(outcomes []queue.Outcome) {
 	}
 	for i := range u.Recipients {
 		r := &u.Recipients[i]
-		if o, ok := by[r.Address.Address]; ok && !r.Result.Final() {
-			r.Result, r.Reply = o.Result, o.Reply
+		o, ok := by[r.Address.Address]
+		deleted := r.Result == queue.Deleted && o.Result == queue.Delivered
+		switch {
+		case !ok, r.Result.Final() && !deleted, r.GivenUp && !o.Result.Final():
+			continue
+		}
+		r.Result, r.Reply, r.TLS = o.Result, o.Reply, o.TLS
+		if r.Result.Final() {
+			r.Held, r.GivenUp = false, false
 		}
 	}
 }

@@ -53,6 +53,10 @@ const (
 	// Long enough for a predecessor that is just ending, short enough for a
 	// person who starts a second one.
 	defaultTimeout = 2 * time.Second
+	// Long enough to answer who asks on the next day what became of a message,
+	defaultHistory = 24 * time.Hour
+	// and at some 600 octets each no burden.
+	defaultHistoryMax = 100_000
 )
 
 // Options of Open; the zero value is right for a server.
@@ -61,6 +65,8 @@ type Options struct {
 	MinFree       uint64        // octets to leave free on the disk: below it Put answers Full; default 64 MiB
 	Timeout       time.Duration // wait for another process to let go of the file; default 2 s
 	ReadOnly      bool          // for lists when no server runs; creates and changes nothing
+	History       time.Duration // how long messages that have ended are remembered; default 24 h, negative: not at all
+	HistoryMax    int           // how many of them at most; default 100,000
 	Logger        *slog.Logger  // default: silent
 
 	disk     disk                                             // tests make it fail
@@ -80,6 +86,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
+	}
+	if o.History == 0 {
+		o.History = defaultHistory
+	}
+	if o.HistoryMax <= 0 {
+		o.HistoryMax = defaultHistoryMax
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -227,6 +239,9 @@ func (s *Store) prepare() error {
 		if err := s.createFresh(); err != nil {
 			return fmt.Errorf("queue file %s: %w", path, err)
 		}
+	}
+	if err := s.migrate(); err != nil {
+		return fmt.Errorf("queue file %s: %w", path, err)
 	}
 	s.loadCounts()
 	// The names queue.db and spool are as dear as what they hold.

@@ -1,0 +1,170 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dancemta/queue"
+)
+
+// Entries of the history that one ending message may push out: more than one, so
+// that a shorter history shrinks, and few, so that no message pays for many.
+const maxForget = 4
+
+// historyRecord is what is remembered of a message that has ended.
+type historyRecord struct {
+	Message  messageRecord          `json:"message"`
+	Units    map[string]*unitRecord `json:"units"` // by destination
+	Finished int64                  `json:"finished"`
+}
+
+func finishedKey(at int64, id queue.ID) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(at)), id...)
+}
+
+// remember writes a message into the history, in the transaction that ends it.
+func (t *txn) remember(id queue.ID, msg *messageRecord, now time.Time) error {
+	if t.o.History < 0 {
+		return t.forget(0, 0)
+	}
+	if now.IsZero() {
+		now = time.Now()
+	}
+	at := stamp(now)
+	units, err := unitsOf(t.Tx, id, msg)
+	if err != nil {
+		return err
+	}
+	value, err := json.Marshal(historyRecord{*msg, units, at})
+	if err != nil {
+		return err
+	}
+	if err := t.put(bucketHistory, []byte(id), value); err != nil {
+		return err
+	}
+	if err := t.put(bucketFinished, finishedKey(at, id), nil); err != nil {
+		return err
+	}
+	t.counts.History++
+	return t.forget(at-int64(t.o.History), t.o.HistoryMax)
+}
+
+// forget drops entries that ended before a time, or are more than most: a few.
+func (t *txn) forget(before int64, most int) error {
+	for range maxForget {
+		k, _ := t.Bucket(bucketFinished).Cursor().First()
+		if len(k) != timeLen+idLen {
+			return nil
+		}
+		if at := int64(binary.BigEndian.Uint64(k)); at >= before && t.counts.History <= most {
+			return nil
+		}
+		id := string(k[timeLen:])
+		if err := t.delete(bucketFinished, k); err != nil {
+			return err
+		}
+		if err := t.delete(bucketHistory, []byte(id)); err != nil {
+			return err
+		}
+		t.counts.History--
+	}
+	return nil
+}
+
+// amendHistory enters what was delivered although it had been deleted meanwhile.
+func (t *txn) amendHistory(st queue.Settlement) error {
+	value := t.Bucket(bucketHistory).Get([]byte(st.ID))
+	if value == nil {
+		return nil
+	}
+	var h historyRecord
+	if err := decode("history", []byte(st.ID), value, &h); err != nil {
+		return err
+	}
+	rec := h.Units[st.Destination]
+	if rec == nil {
+		return nil
+	}
+	rec.record(st.Outcomes)
+	value, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return t.put(bucketHistory, []byte(st.ID), value)
+}
+
+func getHistory(tx *bolt.Tx, id queue.ID) (sum queue.Summary, err error) {
+	b := tx.Bucket(bucketHistory) // a store of version 1 that is only read has none
+	if b == nil {
+		return sum, fmt.Errorf("%.40s: %w", id, queue.ErrNotFound)
+	}
+	value := b.Get([]byte(id))
+	if value == nil {
+		return sum, fmt.Errorf("%.40s: %w", id, queue.ErrNotFound)
+	}
+	var h historyRecord
+	if err := decode("history", []byte(id), value, &h); err != nil {
+		return sum, err
+	}
+	sum = h.Message.summary(id, h.Units)
+	sum.Finished = time.Unix(0, h.Finished)
+	return sum, nil
+}
+
+// Finished implements queue.Store.
+func (s *Store) Finished(id queue.ID) (sum queue.Summary, err error) {
+	err = s.view(func(tx *bolt.Tx) error { sum, err = getHistory(tx, id); return err })
+	return sum, err
+}
+
+// EachFinished implements queue.Store, page by page as Each.
+func (s *Store) EachFinished(f func(queue.Summary) error) error {
+	var last []byte
+	for {
+		var page []queue.Summary
+		err := s.view(func(tx *bolt.Tx) (err error) { page, last, err = finishedPage(tx, last); return err })
+		if err != nil {
+			return err
+		}
+		for _, sum := range page {
+			if err := f(sum); err != nil {
+				return err
+			}
+		}
+		if len(page) < eachPage {
+			return nil
+		}
+	}
+}
+
+// finishedPage returns what follows the key last, and the last key of it.
+func finishedPage(tx *bolt.Tx, last []byte) (page []queue.Summary, end []byte, err error) {
+	b := tx.Bucket(bucketFinished)
+	if b == nil {
+		return nil, nil, nil
+	}
+	c := b.Cursor()
+	k, _ := c.Seek(last)
+	if last != nil && string(k) == string(last) {
+		k, _ = c.Next()
+	}
+	for ; k != nil && len(page) < eachPage; k, _ = c.Next() {
+		if len(k) != timeLen+idLen {
+			return nil, nil, fmt.Errorf("history, %q: %w", k, errDamaged)
+		}
+		sum, err := getHistory(tx, queue.ID(k[timeLen:]))
+		if errors.Is(err, queue.ErrNotFound) {
+			err = fmt.Errorf("history, %q: %w: it is missing", k, errDamaged)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		page, end = append(page, sum), append(end[:0], k...)
+	}
+	return page, end, nil
+}
