@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -121,47 +120,6 @@ func benchResolver(b *testing.B, n *lab.Internet) *dnssec.Resolver {
 	}
 	b.Cleanup(func() { r.Close() })
 	return r
-}
-
-// BenchmarkColdNames judges names of one zone that nobody asked for before, once
-// the zone is known: queries and CPU for each. The lab's server is the same
-// process, so its share is in the CPU.
-func BenchmarkColdNames(b *testing.B) {
-	n, err := lab.NewInternet(time.Now())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer n.Close()
-	zone := n.World.AddZone("many.test.", lab.ZoneOptions{})
-	names := make([]dnsname.Name, b.N)
-	for i := range names {
-		zone.Add(fmt.Sprintf("d%d._device %s", i, lab.TLSA(3, 1, 1, n.Device.Leaf())))
-		names[i] = dnsname.MustParse(fmt.Sprintf("d%d._device.many.test", i))
-	}
-	if err := n.World.Sign(); err != nil {
-		b.Fatal(err)
-	}
-	r := benchResolver(b, n)
-	r.Lookup(b.Context(), dnsname.MustParse("none._device.many.test"), dnssec.TypeTLSA)
-	n.DNS.Reset()
-	b.ResetTimer()
-	before := cpu(b)
-	for _, name := range names {
-		if a := r.Lookup(b.Context(), name, dnssec.TypeTLSA); a.State != dnssec.Secure {
-			b.Fatal(name, a.Reason)
-		}
-	}
-	b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/1e3, "cpu-µs/name")
-	b.ReportMetric(float64(len(n.DNS.Queries()))/float64(b.N), "queries/name")
-}
-
-// cpu is what this process has used.
-func cpu(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkCachedIdentities fills the cache with 100,000 proved identities.

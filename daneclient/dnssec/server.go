@@ -147,7 +147,7 @@ func (s *server) byUDP(ctx context.Context, q question, f flavour, timeout time.
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", s.addr.String())
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr)) // waits for nobody
 	if err != nil {
 		return nil, err
 	}
