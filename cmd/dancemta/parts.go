@@ -22,6 +22,7 @@ import (
 	"dancemta/internal/admin"
 	"dancemta/internal/limit"
 	"dancemta/internal/metrics"
+	"dancemta/internal/msgauth"
 	"dancemta/internal/servercert"
 	"dancemta/queue"
 	"dancemta/queue/boltstore"
@@ -54,6 +55,7 @@ type parts struct {
 // live is what SIGHUP exchanges as a whole.
 type live struct {
 	rules  *policy.Rules
+	signer *msgauth.Signer
 	routes map[string]deliver.Route // by recipient domain
 }
 
@@ -169,6 +171,9 @@ func newLive(cfg *config.Config) (*live, error) {
 		}
 	}
 	var err error
+	if l.signer, err = newSigner(cfg); err != nil {
+		return nil, err
+	}
 	if l.rules, err = policy.New(o); err != nil {
 		return nil, &exitError{code: exitConfig, err: err}
 	}
@@ -258,18 +263,21 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Retry: retry, Expire: p.cfg.Queue.Expire.Duration, BounceExpire: p.cfg.Queue.BounceExpire.Duration,
 		Concurrency: p.cfg.Queue.Concurrency, PerDestination: p.cfg.Queue.PerDestination,
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
+		Sign:            p.signBounce,
 		OnOutcome:       p.countOutcomes(),
 	}
 }
 
-// maxTrace is room for our own Received line, which is not the client's to pay.
-const maxTrace = 4 << 10
+// maxTrace is room for our own Received line and signatures, which are not the
+// client's to pay.
+const maxTrace = 16 << 10
 
 func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 	o := smtpd.Options{
 		Hostname: p.cfg.Hostname, Postmaster: p.cfg.Postmaster,
 		Queue: p.queue, Verifier: v,
 		Rules:           func() *policy.Rules { return p.live.Load().rules },
+		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
 		Connections: limit.NewGate(p.cfg.Limits.Connections),
 		Counters:    p.smtpCounters(),

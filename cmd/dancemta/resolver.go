@@ -120,6 +120,7 @@ func (r *report) dns(ctx context.Context, cfg *config.Config) {
 		r.note(`dns.trust is "ad": who controls %v decides who can log in`, cfg.DNS.Upstreams)
 	}
 	r.hostname(ctx, cfg, resolver)
+	r.dkim(ctx, cfg, resolver)
 	r.own(ctx, cfg, resolver)
 }
 
