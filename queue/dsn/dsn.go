@@ -1,16 +1,20 @@
-// Package dsn writes delivery status notifications (RFC 3464): the message that
-// tells a sender which recipients did not get his mail, and why. The idea: a
-// plain struct goes in, the bytes of a message come out; nothing is asked of
-// the world, and nothing that a peer wrote can become a header line.
+// Package dsn writes delivery status notifications (RFC 3464, and RFC 6533 where
+// UTF-8 is in them): the message that tells a sender which recipients did not get
+// his mail and why, that it is late, or that it has arrived. The idea: a plain
+// struct goes in, the bytes of a message come out; nothing is asked of the world,
+// and nothing that a peer wrote can become a header line.
 //
-// Start with Build. What comes out is always 7-bit with short lines, so that
-// any server takes it: there is nobody to tell when a notification fails.
+// Start with Build. What comes out is 7-bit with short lines, so that any server
+// takes it: there is nobody to tell when a notification fails. Only one that goes
+// to an address in UTF-8 is 8-bit, since who takes that address takes the rest.
 package dsn
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"mime/quotedprintable"
+	"slices"
 	"time"
 
 	"dancemta/internal/mailaddr"
@@ -24,12 +28,17 @@ type Report struct {
 	To       mailaddr.Address // header To: the envelope sender of the original
 	Date     time.Time        // of the notification
 
-	QueueID  string    // of the original
-	Arrived  time.Time // of the original
-	Helo     string    // what the peer that brought the original called itself
-	Peer     string    // its address, with or without port; used when Helo is empty
-	Original []byte    // the original's bytes from its start; nil: not returned
-	Complete bool      // Original is the whole message
+	QueueID    string    // of the original
+	EnvelopeID string    // ENVID of the original, decoded; empty: it had none
+	Arrived    time.Time // of the original
+	Helo       string    // what the peer that brought the original called itself
+	Peer       string    // its address, with or without port; used when Helo is empty
+	UTF8       bool      // the original came with SMTPUTF8
+	Original   []byte    // the original's bytes from its start; nil: not returned
+	Complete   bool      // Original is the whole message
+	// HeadersOnly keeps the body of the original back; so does a report in which
+	// nothing failed (RFC 3461 4.3).
+	HeadersOnly bool
 	// Misdirected says that the original was a notification itself, and that To
 	// is not its sender but our postmaster.
 	Misdirected bool
@@ -37,14 +46,41 @@ type Report struct {
 	Recipients []Recipient // at least one
 }
 
-// Recipient is one address that could not be served.
+// Action is what became of a recipient (RFC 3464 2.3.3).
+type Action uint8
+
+// The actions.
+const (
+	Failed    Action = iota
+	Delayed          // still being tried
+	Relayed          // to a host that gives no reports
+	Delivered        // to the mailbox
+)
+
+// String returns the word of the report.
+func (a Action) String() string {
+	switch a {
+	case Delayed:
+		return "delayed"
+	case Relayed:
+		return "relayed"
+	case Delivered:
+		return "delivered"
+	}
+	return "failed"
+}
+
+// Recipient is one address and what became of it.
 type Recipient struct {
 	Address     mailaddr.Address
-	Status      string    // "5.1.1" (RFC 3463); anything else is written as 5.0.0
+	Original    string // ORCPT, decoded: "rfc822;rick@x.test"; empty: not given
+	Action      Action
+	Status      string    // "5.1.1" (RFC 3463); one that does not belong to Action is written as x.0.0
 	RemoteMTA   string    // host that gave Reply; empty: no server spoke
 	Reply       string    // words of the host, or our own
 	Expired     bool      // tried for too long; Reply is that of the last attempt
 	LastAttempt time.Time // zero: not written
+	RetryUntil  time.Time // of Delayed; zero: not written
 }
 
 const (
@@ -70,16 +106,27 @@ func Build(r Report) ([]byte, error) {
 	if r.Hostname = atom(r.Hostname); r.Hostname == "" {
 		r.Hostname = "localhost"
 	}
-	w := &writer{boundary: boundary(r)}
+	w := &writer{boundary: boundary(r), eightBit: !r.To.IsASCII()}
 	w.header(r)
-	w.part("text/plain; charset=us-ascii", "Notification", "")
-	w.explain(r)
-	w.part("message/delivery-status", "Delivery report", "")
-	w.status(r)
+	text := explain(r)
+	charset := "us-ascii"
+	if !sevenBit(text) {
+		charset = "utf-8"
+	}
+	w.part("text/plain; charset="+charset, "Notification", text)
+	status, kind := status(r), "message/delivery-status"
+	if !sevenBit(status) {
+		kind = "message/global-delivery-status" // RFC 6533 4
+	}
+	w.part(kind, "Delivery report", status)
 	w.original(r)
 	w.line("--" + w.boundary + "--")
 	return w.b.Bytes(), nil
 }
+
+// SMTPUTF8 reports whether the notification of r goes to an address in UTF-8, and
+// so needs servers that know RFC 6531.
+func (r Report) SMTPUTF8() bool { return !r.To.IsASCII() }
 
 // boundary returns a delimiter that the original does not contain. Its author
 // cannot know our id; the loop is for the case that he does.
@@ -92,18 +139,22 @@ func boundary(r Report) string {
 }
 
 type writer struct {
-	b        bytes.Buffer
+	lines
 	boundary string
+	eightBit bool // who takes the notification takes 8-bit
 }
 
-func (w *writer) line(s string) {
+// lines collects text with CRLF line ends.
+type lines struct{ b bytes.Buffer }
+
+func (w *lines) line(s string) {
 	w.b.WriteString(s)
 	w.b.WriteString("\r\n")
 }
 
 // field writes a header or status field, folded at its spaces. The value is
 // ours or has been cleaned.
-func (w *writer) field(name, value string) {
+func (w *lines) field(name, value string) {
 	for i, l := range wrap(name+": "+value, maxLine) {
 		if i > 0 {
 			l = " " + l
@@ -115,7 +166,7 @@ func (w *writer) field(name, value string) {
 func (w *writer) header(r Report) {
 	w.line("From: Mail Delivery System <" + r.from() + ">")
 	w.line("To: <" + r.To.String() + ">") // not folded: a quoted local part keeps its spaces
-	w.field("Subject", subject(r))
+	w.field("Subject", r.subject())
 	w.field("Date", r.Date.Format(time.RFC1123Z)) // RFC 5322 3.3
 	w.field("Message-ID", "<"+r.ID+"@"+r.Hostname+">")
 	w.field("Auto-Submitted", "auto-replied") // RFC 3834 5
@@ -123,74 +174,61 @@ func (w *writer) header(r Report) {
 	// RFC 6522 3, RFC 3464 2
 	w.line("Content-Type: multipart/report; report-type=delivery-status;")
 	w.line(` boundary="` + w.boundary + `"`)
-	w.line("Content-Transfer-Encoding: 7bit")
+	encoding := "7bit"
+	if w.eightBit {
+		encoding = "8bit"
+	}
+	w.line("Content-Transfer-Encoding: " + encoding)
 	w.line("")
 	w.line("This is a message in MIME format.")
 	w.line("")
 }
 
 func (r Report) from() string {
-	if r.From.IsNull() {
+	if r.From.IsNull() || r.To.IsASCII() && !r.From.IsASCII() {
 		return "MAILER-DAEMON@" + r.Hostname
 	}
 	return r.From.String()
 }
 
-func subject(r Report) string {
-	if r.Misdirected {
+func (r Report) subject() string {
+	switch {
+	case r.Misdirected:
 		return "Undeliverable notification"
+	case r.has(Failed):
+		return "Undelivered mail returned to sender"
+	case r.has(Delayed):
+		return "Delayed mail, still being tried"
 	}
-	return "Undelivered mail returned to sender"
+	return "Mail delivery report"
 }
 
-// part begins a body part; encoding "" is 7bit.
-func (w *writer) part(contentType, description, encoding string) {
+func (r Report) has(a Action) bool {
+	return slices.ContainsFunc(r.Recipients, func(rcpt Recipient) bool { return rcpt.Action == a })
+}
+
+// part writes a body part. What is not 7-bit goes as it is where 8-bit goes, else
+// as quoted-printable.
+func (w *writer) part(contentType, description string, text []byte) {
+	encoding := "7bit"
+	switch {
+	case sevenBit(text):
+	case w.eightBit && plain(text):
+		encoding = "8bit"
+	default:
+		encoding = "quoted-printable"
+	}
 	w.line("--" + w.boundary)
 	w.field("Content-Type", contentType)
 	w.field("Content-Description", description)
-	if encoding == "" {
-		encoding = "7bit"
-	}
 	w.field("Content-Transfer-Encoding", encoding)
 	w.line("")
-}
-
-// explain writes the part for people.
-func (w *writer) explain(r Report) {
-	w.line("This is the mail system at host " + r.Hostname + ".")
-	w.line("")
-	intro := "Your message could not be delivered to the recipients below. Nothing more will be tried."
-	if r.Misdirected {
-		intro = "A notification could not be delivered to the recipients below. " +
-			"It has no sender who could be told, so this message comes to you."
+	if encoding == "quoted-printable" {
+		q := quotedprintable.NewWriter(&w.b)
+		q.Write(text) // a bytes.Buffer takes everything
+		q.Close()
+	} else {
+		w.b.Write(text)
 	}
-	for _, l := range wrap(intro, maxLine) {
-		w.line(l)
-	}
-	w.line("The queue id was " + atom(r.QueueID) + ".")
-	for _, rcpt := range r.Recipients {
-		w.line("")
-		w.line("<" + rcpt.Address.String() + ">")
-		for _, l := range wrap(rcpt.reason(r), maxLine-4) {
-			w.line("    " + l)
-		}
-	}
-	w.line("")
-}
-
-func (rcpt Recipient) reason(r Report) string {
-	reply, remote := clean(rcpt.Reply), atom(rcpt.RemoteMTA)
-	var s string
-	switch {
-	case remote != "" && reply != "":
-		s = "host " + remote + " said: " + reply
-	case reply != "":
-		s = reply
-	default:
-		s = "no reason is known"
-	}
-	if rcpt.Expired {
-		return "it could not be delivered since " + r.Arrived.UTC().Format(time.RFC1123Z) + "; last attempt: " + s
-	}
-	return s
+	w.line("") // it belongs to the boundary (RFC 2046 5.1.1), so the part is text to the octet
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"mime/quotedprintable"
 	"net/mail"
 	"net/textproto"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-message"
 
 	"dancemta/internal/mailaddr"
 )
@@ -43,16 +46,43 @@ func example() Report {
 	}
 }
 
+// utf8Example is about a message with SMTPUTF8, to an address that needs it.
+func utf8Example() Report {
+	r := example()
+	r.UTF8, r.Original = true, []byte("From: rick@partner.test\r\nSubject: grüße\r\n\r\nWubba.\r\n")
+	r.Recipients = []Recipient{{Address: mailaddr.MustParse("jürgen@bücher.example"), Original: "utf-8;用户@例子.example", Status: "5.1.1",
+		RemoteMTA: "mx.remote.test", Reply: "550 5.1.1 no such user", LastAttempt: at(29)}}
+	return r
+}
+
+// successExample is about mail that arrived, or was handed on.
+func successExample() Report {
+	r := example()
+	r.EnvelopeID = "order 4711+x"
+	r.Recipients = []Recipient{
+		{Address: mailaddr.MustParse("morty@remote.test"), Original: "rfc822;m.smith+x@remote.test", Action: Relayed, Status: "2.1.5",
+			RemoteMTA: "mx.remote.test", Reply: "250 2.1.5 ok", LastAttempt: at(29)},
+		{Address: mailaddr.MustParse("beth@example.test"), Action: Delivered, RemoteMTA: "lmtp.example.test", Reply: "250 2.0.0 kept", LastAttempt: at(29)},
+	}
+	return r
+}
+
 // TestGolden compares whole notifications with files that a person has read.
 func TestGolden(t *testing.T) {
 	headers := example()
-	headers.Complete = false
+	headers.HeadersOnly = true
 	encoded := example()
 	encoded.Original = []byte("Subject: gr\xc3\xbc\xc3\x9fe\r\n\r\nbody\r\n")
 	misdirected := example()
 	misdirected.Misdirected, misdirected.From, misdirected.Original = true, mailaddr.Address{}, nil
 	misdirected.Helo = ""
-	for name, r := range map[string]Report{"whole": example(), "headers": headers, "encoded": encoded, "misdirected": misdirected} {
+	delayed := example()
+	delayed.Recipients = []Recipient{{Address: mailaddr.MustParse("morty@remote.test"), Action: Delayed, Status: "4.4.1",
+		Reply: "no host of remote.test answers", LastAttempt: at(29), RetryUntil: at(0).Add(5 * 24 * time.Hour)}}
+	toUTF8 := utf8Example()
+	toUTF8.To = mailaddr.MustParse("größe@partner.test")
+	for name, r := range map[string]Report{"whole": example(), "headers": headers, "encoded": encoded, "misdirected": misdirected,
+		"delayed": delayed, "success": successExample(), "utf8": utf8Example(), "to-utf8": toUTF8} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Build(r)
 			if err != nil {
@@ -71,6 +101,9 @@ func TestGolden(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
+			if r.SMTPUTF8() != (name == "to-utf8") {
+				t.Errorf("SMTPUTF8: %v", r.SMTPUTF8())
+			}
 			parse(t, got)
 		})
 	}
@@ -78,8 +111,8 @@ func TestGolden(t *testing.T) {
 
 // part is a body part as a reader of mail sees it.
 type part struct {
-	kind string
-	body []byte
+	kind, encoding string
+	body           []byte // decoded
 }
 
 // parse reads a notification with the standard library and checks what holds
@@ -90,9 +123,6 @@ func parse(t *testing.T, b []byte) (mail.Header, []part) {
 		if len(line) > maxPlainLine+2 {
 			t.Errorf("a line has %d octets", len(line))
 		}
-	}
-	if !sevenBit(b) {
-		t.Error("the notification is not 7-bit text")
 	}
 	m, err := mail.ReadMessage(bytes.NewReader(b))
 	if err != nil {
@@ -106,20 +136,57 @@ func parse(t *testing.T, b []byte) (mail.Header, []part) {
 	if err != nil || kind != "multipart/report" || params["report-type"] != "delivery-status" {
 		t.Fatalf("content type %q %v, error %v", kind, params, err)
 	}
+	if header, _, _ := bytes.Cut(b, []byte("\r\n\r\n")); !plain(b) || !sevenBit(b) && (sevenBit(header) || m.Header.Get("Content-Transfer-Encoding") != "8bit") {
+		t.Error("the notification is neither 7-bit, nor to an address that says that 8-bit goes")
+	}
 	var parts []part
 	for r := multipart.NewReader(m.Body, params["boundary"]); ; {
-		p, err := r.NextPart() // decodes quoted-printable
+		p, err := r.NextRawPart()
 		if err == io.EOF {
+			checkEntity(t, b, parts)
 			return m.Header, parts
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(p)
+		encoding := p.Header.Get("Content-Transfer-Encoding")
+		var in io.Reader = p
+		if encoding == "quoted-printable" {
+			in = quotedprintable.NewReader(p)
+		}
+		body, err := io.ReadAll(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts = append(parts, part{p.Header.Get("Content-Type"), body})
+		parts = append(parts, part{p.Header.Get("Content-Type"), encoding, body})
+	}
+}
+
+// checkEntity reads the notification once more, as another library does it.
+func checkEntity(t *testing.T, b []byte, want []part) {
+	t.Helper()
+	e, err := message.Read(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := e.MultipartReader()
+	if r == nil {
+		t.Fatal("go-message sees no parts")
+	}
+	for i := 0; ; i++ {
+		p, err := r.NextPart()
+		if err == io.EOF && i == len(want) {
+			return
+		}
+		if err != nil || i == len(want) {
+			t.Fatalf("go-message, part %d of %d: %v", i, len(want), err)
+		}
+		body, err := io.ReadAll(p.Body)
+		// it turns the line ends of text into its own
+		plain := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")) }
+		if err != nil || p.Header.Get("Content-Type") != want[i].kind || !bytes.Equal(plain(body), plain(want[i].body)) {
+			t.Errorf("go-message, part %d: %s %q, %v; want %s %q", i, p.Header.Get("Content-Type"), body, err, want[i].kind, want[i].body)
+		}
 	}
 }
 
@@ -205,9 +272,10 @@ func TestFields(t *testing.T) {
 func TestHostile(t *testing.T) {
 	evil := "550 no\r\nBcc: eve@evil.test\r\n\r\n--=_1M86YVB5YGMFWKK7B83Y\r\nX: \x00\x1b[31m \xff ü"
 	r := example()
-	r.Helo, r.Peer, r.QueueID, r.Hostname = evil, evil, evil, "mx\r\nBcc: eve@evil.test"
+	r.Helo, r.Peer, r.QueueID, r.Hostname, r.EnvelopeID = evil, evil, evil, "mx\r\nBcc: eve@evil.test", evil
 	r.To = mailaddr.MustParse(`"a\"b  c>, <d"@partner.test`)
-	r.Recipients = []Recipient{{Address: mailaddr.MustParse(`"two  words\\"@remote.test`), Status: evil, RemoteMTA: evil, Reply: evil + strings.Repeat("x", 10000)}}
+	r.Recipients = []Recipient{{Address: mailaddr.MustParse(`"two  words\\"@remote.test`), Status: evil, RemoteMTA: evil,
+		Original: "rfc822;" + evil, Reply: evil + strings.Repeat("x", 10000)}}
 	r.Original = []byte("Subject: x\r\n--=_1M86YVB5YGMFWKK7B83Y--\r\nY: --=_1M86YVB5YGMFWKK7B83Y_\r\n\r\n--=_1M86YVB5YGMFWKK7B83Y--\r\n")
 	b, err := Build(r)
 	if err != nil {
@@ -221,7 +289,7 @@ func TestHostile(t *testing.T) {
 		t.Fatalf("%d parts:\n%s", len(parts), b)
 	}
 	groups := statusGroups(t, parts[1].body)
-	if len(groups) != 2 || len(groups[0]) != 3 || len(groups[1]) != 5 {
+	if len(groups) != 2 || len(groups[0]) != 4 || len(groups[1]) != 6 {
 		t.Errorf("groups %v", groups)
 	}
 	if got := groups[1].Get("Status"); got != "5.0.0" {
@@ -301,8 +369,18 @@ func TestStatusCode(t *testing.T) {
 		"5.1.1": "5.1.1", "4.4.7": "4.4.7", "5.7.999": "5.7.999", "2.0.0": "5.0.0", "5.1": "5.0.0", "5.1.": "5.0.0", "5..1": "5.0.0",
 		"5.1.1.1": "5.0.0", "5.1.1000": "5.0.0", "": "5.0.0", "5": "5.0.0", "5.1.1 x": "5.0.0", "51.1": "5.0.0", "5.1.1\r\n": "5.0.0",
 	} {
-		if got := statusCode(in); got != want {
+		if got := statusCode(in, Failed.class()); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+	for _, c := range []struct {
+		action   Action
+		in, want string
+	}{
+		{Delayed, "4.4.1", "4.4.1"}, {Delayed, "5.1.1", "4.0.0"}, {Relayed, "2.1.5", "2.1.5"}, {Relayed, "5.1.1", "2.0.0"}, {Delivered, "", "2.0.0"},
+	} {
+		if got := statusCode(c.in, c.action.class()); got != c.want {
+			t.Errorf("%s, %q: %q, want %q", c.action, c.in, got, c.want)
 		}
 	}
 }
@@ -326,15 +404,90 @@ func TestReceivedFrom(t *testing.T) {
 	}
 }
 
+func TestOriginalUTF8(t *testing.T) {
+	const global = "A: ü\r\n\r\nbody\r\n"
+	for _, c := range []struct {
+		name           string
+		edit           func(*Report)
+		original       string
+		kind, encoding string
+		want           string
+	}{
+		{"SMTPUTF8", func(*Report) {}, global, "message/global", "quoted-printable", global},
+		{"SMTPUTF8 to UTF-8", func(r *Report) { r.To = mailaddr.MustParse("ü@b.test") }, global, "message/global", "8bit", global},
+		{"no SMTPUTF8 to UTF-8", func(r *Report) { r.To, r.UTF8 = mailaddr.MustParse("ü@b.test"), false }, "A: b\r\n\r\nü\r\n", "message/rfc822", "8bit", "A: b\r\n\r\nü\r\n"},
+		{"ASCII header", func(*Report) {}, "A: b\r\n\r\nbody\r\n", "message/rfc822", "7bit", "A: b\r\n\r\nbody\r\n"},
+		{"ASCII header, 8-bit body", func(*Report) {}, "A: b\r\n\r\nü\r\n", "text/rfc822-headers", "7bit", "A: b\r\n"},
+		{"headers only", func(r *Report) { r.HeadersOnly = true }, global, "message/global-headers", "quoted-printable", "A: ü\r\n"},
+		{"nothing failed", func(r *Report) { r.Recipients[0].Action = Delayed }, global, "message/global-headers", "quoted-printable", "A: ü\r\n"},
+		{"a lone LF", func(*Report) {}, "A: ü\r\n\r\na\nb\r\n", "message/global-headers", "quoted-printable", "A: ü\r\n"},
+		{"a NUL to UTF-8", func(r *Report) { r.To = mailaddr.MustParse("ü@b.test") }, "A: ü\r\n\r\n\x00", "message/global-headers", "8bit", "A: ü\r\n"},
+	} {
+		r := utf8Example()
+		c.edit(&r)
+		r.Original = []byte(c.original)
+		b, err := Build(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, parts := parse(t, b)
+		if got := parts[2]; got.kind != c.kind || got.encoding != c.encoding || string(got.body) != c.want {
+			t.Errorf("%s: %s %s %q, want %s %s %q", c.name, got.kind, got.encoding, got.body, c.kind, c.encoding, c.want)
+		}
+	}
+}
+
+func TestOriginalRecipient(t *testing.T) {
+	for in, want := range map[string]string{
+		"rfc822;rick@x.test":       "rfc822; rick@x.test",
+		"RFC822;a  b;c":            "RFC822; a  b;c",
+		"x400;/S=x/":               "x400; /S=x/",
+		"utf-8;jürgen@x.test":      "utf-8; jürgen@x.test",
+		"UTF-8;a\r\nB: \u202e\xff": "UTF-8; a??B: ??",
+		"rfc822;jürgen@x.test":     "rfc822; j?rgen@x.test",
+		"rfc822;a\r\nB: c":         "rfc822; a??B: c",
+		"rf\r\nc;x":                "rf??c; x",
+		"rfc822;":                  "",
+		"rfc822":                   "",
+		";x":                       "",
+		"":                         "",
+	} {
+		if got := originalRecipient(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestFromIsSendable: a sender in UTF-8 does not make a notification 8-bit.
+func TestFromIsSendable(t *testing.T) {
+	r := example()
+	r.From = mailaddr.MustParse("größe@example.test")
+	if got := r.from(); got != "MAILER-DAEMON@mx.example.test" {
+		t.Errorf("to ASCII: %s", got)
+	}
+	r.To = mailaddr.MustParse("ü@partner.test")
+	if got := r.from(); got != "größe@example.test" {
+		t.Errorf("to UTF-8: %s", got)
+	}
+}
+
 // FuzzBuild: whatever peers and senders write, the notification has its form
 // and gives the original back.
 func FuzzBuild(f *testing.F) {
-	f.Add("550 no\r\nBcc: x", "mx.remote.test", "portal", []byte(original), true)
-	f.Add("", "", "", []byte("A: \xff\r\n--=_1M86YVB5YGMFWKK7B83Y--\r\n"), false)
-	f.Fuzz(func(t *testing.T, reply, remote, helo string, text []byte, complete bool) {
+	f.Add("550 no\r\nBcc: x", "mx.remote.test", "portal", []byte(original), uint8(1))
+	f.Add("", "rfc822;x", "", []byte("A: \xff\r\n--=_1M86YVB5YGMFWKK7B83Y--\r\n"), uint8(0))
+	f.Add("4.4.1", "utf-8;ü", "", []byte("A: ü\r\n\r\nx"), uint8(7))
+	f.Add("2.1.5", "utf-8;ü", "", []byte("A: ü\r\n\r\nx"), uint8(63))
+	f.Fuzz(func(t *testing.T, reply, remote, helo string, text []byte, flags uint8) {
 		r := example()
-		r.Helo, r.Original, r.Complete = helo, text, complete
-		r.Recipients = []Recipient{{Address: mailaddr.MustParse("a@b.test"), Status: reply, RemoteMTA: remote, Reply: reply}}
+		r.Helo, r.EnvelopeID, r.Original, r.Complete, r.UTF8 = helo, helo, text, flags&1 != 0, flags&2 != 0
+		if flags&4 != 0 {
+			r.To = mailaddr.MustParse("größe@partner.test")
+		}
+		r.Recipients = []Recipient{{Address: mailaddr.MustParse("a@b.test"), Original: remote, Action: Action(flags >> 4 & 3), Status: reply, RemoteMTA: remote, Reply: reply}}
+		if flags&8 != 0 {
+			r.Recipients[0].Address = mailaddr.MustParse("ü@b.test")
+		}
 		b, err := Build(r)
 		if err != nil {
 			t.Fatal(err)
@@ -346,7 +499,7 @@ func FuzzBuild(f *testing.F) {
 		if groups := statusGroups(t, parts[1].body); len(groups) != 2 {
 			t.Errorf("groups %v", groups)
 		}
-		if len(parts) == 3 && parts[2].kind == "message/rfc822" && !bytes.Equal(parts[2].body, text) {
+		if len(parts) == 3 && (parts[2].kind == "message/rfc822" || parts[2].kind == "message/global") && !bytes.Equal(parts[2].body, text) {
 			t.Errorf("the original came back as %q", parts[2].body)
 		}
 	})

@@ -1,6 +1,10 @@
 package dsn
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // clean makes foreign text safe for one line: what is not printable ASCII
 // becomes '?', and it is cut. No CR and no LF comes out, so no header either.
@@ -21,6 +25,19 @@ func clean(s string) string {
 		s += cut
 	}
 	return strings.TrimSpace(s)
+}
+
+// oneLine is clean for text that may be UTF-8.
+func oneLine(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsGraphic(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // atom is clean for what must be a name or an id: letters, digits and . - _ :
