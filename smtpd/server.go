@@ -96,6 +96,7 @@ type Options struct {
 	Signer func() *msgauth.Signer
 	// Certificate is the server's own; nil: no TLS, and so no identities.
 	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	ExplainFlags    string // put behind the "dancemta explain" command of log lines
 	Listeners       []Listener
 	MaxMessageBytes int64 // 0: 50 MiB
 	MaxRecipients   int   // RCPT commands taken per message; 0: 100

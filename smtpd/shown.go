@@ -25,7 +25,7 @@ func (f *front) shown(cred daneclient.Credential, err error) (m maillog.Shown) {
 		m.WouldMatch = e.String()
 	}
 	if who != "" && harmless(who) && harmless(f.Name) {
-		m.Explain = "dancemta explain " + who + " --listener " + f.Name
+		m.Explain = "dancemta explain " + who + " --listener " + f.Name + f.opts.ExplainFlags
 	}
 	return m
 }

@@ -109,6 +109,21 @@ func oneOrTwo(c *cobra.Command, args []string) error {
 	return exactArgs(1, "a name or a file of certificates")(c, args)
 }
 
+// explainFlagsFor is what the explain command in a log line needs to find this
+// server's configuration from any folder, as a shell reads it.
+func explainFlagsFor(path string) string {
+	if path == defaultConfig {
+		return ""
+	}
+	if whole, err := filepath.Abs(path); err == nil {
+		path = whole
+	}
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+/-") == "" {
+		return " --config " + path
+	}
+	return " --config '" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
 type explainFlags struct {
 	config, listener string
 	json             bool

@@ -135,8 +135,29 @@ func explainFromLog(t *testing.T, log, config string) {
 	if len(words) == 0 || words[0] != "dancemta" || !strings.HasPrefix(line.WouldMatch, "sensor7._device.partner.test. 3600 IN TLSA 3 1 1 ") {
 		t.Fatalf("no command in the log:\n%s", log)
 	}
-	code, out, _ := run(t, append(words[1:], "--config", config)...)
+	if words[len(words)-1] != config {
+		t.Errorf("%s: not by this server's configuration", line.Explain)
+	}
+	code, out, _ := run(t, words[1:]...)
 	if code != exitRefused || !strings.Contains(out, "denied by rule") {
 		t.Errorf("%s: exit %d\n%s", line.Explain, code, out)
+	}
+}
+
+// The command in a log line works from any folder, and as a shell reads it.
+func TestExplainFlagsFor(t *testing.T) {
+	for path, want := range map[string]string{
+		defaultConfig:    "",
+		"/srv/mx-1.toml": " --config /srv/mx-1.toml",
+		"/srv/a b.toml":  " --config '/srv/a b.toml'",
+		"/srv/it's.toml": ` --config '/srv/it'\''s.toml'`,
+		"/srv/$(x).toml": " --config '/srv/$(x).toml'",
+	} {
+		if got := explainFlagsFor(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if got := explainFlagsFor("x.toml"); !strings.HasPrefix(got, " --config /") || !strings.HasSuffix(got, "/cmd/dancemta/x.toml") {
+		t.Errorf("a path from this folder: %q", got)
 	}
 }

@@ -84,8 +84,11 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 	}
 }
 
+// defaultConfig is where the configuration is looked for.
+const defaultConfig = "/etc/dancemta/dancemta.toml"
+
 func addConfigFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVarP(path, "config", "c", "/etc/dancemta/dancemta.toml", "the configuration `file`")
+	c.Flags().StringVarP(path, "config", "c", defaultConfig, "the configuration `file`")
 	if err := c.MarkFlagFilename("config", "toml"); err != nil {
 		panic(err) // the flag was defined in the line above
 	}

@@ -280,7 +280,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
 		Connections: limit.NewGate(p.cfg.Limits.Connections),
-		Counters:    p.smtpCounters(),
+		Counters:    p.smtpCounters(), ExplainFlags: explainFlagsFor(p.path),
 		Logger:      p.log,
 	}
 	if p.cert != nil {

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"net"
+	"strings"
 )
 
 // awaited says which command of ours go-smtp has still to answer.
@@ -156,8 +157,12 @@ func (c *Conn) say(text string) {
 	}
 }
 
-// put collects a reply for the peer.
+// put collects a reply for the peer. A refusal ends with the session id, so that the
+// far postmaster and ours can speak of the same one; those of sessions have it already.
 func (c *Conn) put(text string) {
+	if id := " [" + c.link.session + "]"; (text[0] == '4' || text[0] == '5') && !strings.HasSuffix(text, id) {
+		text += id
+	}
 	c.link.srv.replied(text)
 	c.out = append(append(c.out, text...), "\r\n"...)
 }

@@ -12,6 +12,7 @@ import (
 	"log"
 	"math/big"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -321,8 +322,16 @@ func (p *peer) secure() {
 	synctest.Wait()
 }
 
-// take returns what has come and forgets it.
+// sessionID is what refusals end with.
+var sessionID = regexp.MustCompile(`(?m) \[[A-Z2-7]{10}\]\r$`)
+
+// take returns what has come but for session ids, and forgets it.
 func (p *peer) take() string {
+	return sessionID.ReplaceAllString(p.takeWhole(), "\r")
+}
+
+// takeWhole returns it with them.
+func (p *peer) takeWhole() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.got.String()

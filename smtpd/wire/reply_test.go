@@ -3,6 +3,9 @@ package wire
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/emersion/go-smtp"
 )
 
 func TestReplies(t *testing.T) {
@@ -53,4 +56,42 @@ func TestReplies(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.said, got, tt.want)
 		}
 	}
+}
+
+// Each refusal ends with the session id, whoever made it, once; nothing else does.
+func TestRefusalsNameTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *Config, r *recorder) {
+			r.onRcpt = func(string) error {
+				return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "No [" + r.lastConn.Session() + "]"}
+			}
+		})
+		defer w.Close()
+		p := w.dial()
+		for _, c := range []struct{ line, want string }{
+			{"EHLO a.test", "250"},
+			{"FROB", "500"},
+			{"MAIL", "501"},
+			{"RCPT TO:<a@b.test>", "503"},
+			{"MAIL FROM:<a@b.test>", "250"},
+			{"RCPT TO:<a@b.test>", "550"},
+			{"EHLO", "501"},
+			{"QUIT", "221"},
+		} {
+			p.takeWhole()
+			p.send(c.line + "\r\n")
+			got := p.takeWhole()
+			id := 0
+			if w.rec.lastConn != nil {
+				id = strings.Count(got, " ["+w.rec.lastConn.Session()+"]\r\n")
+			}
+			want := 0
+			if c.want[0] == '5' {
+				want = 1
+			}
+			if !strings.HasPrefix(got, c.want) || id != want {
+				t.Errorf("%s: %q; the id %d times, want %d", c.line, got, id, want)
+			}
+		}
+	})
 }
