@@ -67,6 +67,33 @@ send --relay "mx.example.test:$RELAY" --tls-ca "$PKI/server-ca.pem" "${device[@]
 refuses 9 'PKIX says' --relay "none.send.test:$RELAY" --tls-ca "$PKI/server-ca.pem" "${device[@]}" ann@remote.test
 refuses 9 'no-match' --relay "false.send.test:$RELAY" --tls-ca "$PKI/server-ca.pem" "${device[@]}" ann@remote.test
 
+# A relay on OpenSSL, which has the key that DNS says, and is told the name where it asks for it.
+# peer OPTION...: one message goes there; what the relay sees is in $WORK/peer.
+peer() {
+	local server port
+	: > "$WORK/peer"
+	"$PEER" server --smtp --cert "$PKI/mx.pem" --key "$PKI/mx.key" "$@" > "$WORK/peer" 2>&1 &
+	server=$!
+	wait_for 'port ' "$WORK/peer"
+	port=$(sed -n 's/^port //p' "$WORK/peer")
+	send --relay "mx.send.test:$port" --tls implicit "${device[@]}" "${told[@]}" -f sensor7@partner.test ann@remote.test <<< 'Subject: story peer' ||
+		{ cat "$WORK/out" "$WORK/peer" >&2; fail "not sent to the peer: $*"; }
+	wait "$server" || { cat "$WORK/peer" >&2; fail "the peer: $*"; }
+	expect '<RCPT TO:<ann@remote.test>' "$WORK/peer"
+	expect '<Subject: story peer' "$WORK/peer"
+}
+name=1c$(printf sensor7._device.partner.test | od -An -v -tx1 | tr -d ' \n')
+for form in 00 ''; do
+	peer --data "$form"
+	expect "extension 0 $name" "$WORK/peer"
+done
+for form in 0161 0000 05; do # no request for a name
+	peer --data "$form"
+	if grep '^extension 0 1c' "$WORK/peer" >&2; then fail "a name for a request of $form"; fi
+done
+peer
+if grep '^extension' "$WORK/peer" >&2; then fail 'a name that nobody asked for'; fi
+
 # A server on OpenSSL that has another key than DNS says does not learn who is there.
 openssl s_server -accept 127.0.0.1:0 -naccept 1 -cert "$PKI/mx.pem" -key "$PKI/mx.key" -verify 1 > "$WORK/s_server" 2>&1 < <(sleep 60) &
 server=$!

@@ -13,6 +13,7 @@
  *   --raw HEX                octets put into the block of extensions behind ours
  *   --tls12                  speak nothing newer
  *   --starttls               client: SMTP up to STARTTLS first
+ *   --smtp                   server: take whatever is said as a server of SMTP would
  *
  * OpenSSL's interface for foreign extensions is SSL_CTX_add_custom_ext. It keeps its user
  * from breaking the rules: a type twice, an answer that nobody asked for, lengths that
@@ -57,7 +58,7 @@ static struct {
 	unsigned int type;
 	struct octets data, raw;
 	size_t entry;
-	int server, tls12, starttls;
+	int server, tls12, starttls, smtp;
 } opt = { .type = 0xffdc };
 
 static void die(const char *what)
@@ -134,6 +135,8 @@ static void parse_options(char **argv)
 			opt.tls12 = 1;
 		} else if (!strcmp(*argv, "--starttls")) {
 			opt.starttls = 1;
+		} else if (!strcmp(*argv, "--smtp")) {
+			opt.smtp = 1;
 		} else {
 			parse_option(argv[0], argv[1]);
 			argv++;
@@ -352,6 +355,23 @@ static int take_any(int ok, X509_STORE_CTX *store)
 	return 1;
 }
 
+/* Says yes to a command, and reads the message behind DATA. */
+static int take_command(int fd, SSL *ssl, const char *command)
+{
+	char line[1024];
+
+	if (!strcmp(command, "QUIT")) {
+		write_line(fd, ssl, "221 2.0.0 bye");
+		return 0;
+	}
+	if (!strcmp(command, "DATA")) {
+		write_line(fd, ssl, "354 go on");
+		while (read_line(fd, ssl, line, sizeof line) && strcmp(line, "."))
+			;
+	}
+	return write_line(fd, ssl, "250 2.0.0 yes");
+}
+
 static void serve(void)
 {
 	int fd = accept_one();
@@ -364,7 +384,8 @@ static void serve(void)
 	printf("handshake %s\n", SSL_get_version(ssl));
 	write_line(fd, ssl, "220 peer");
 	while (read_line(fd, ssl, line, sizeof line))
-		;
+		if (opt.smtp && !take_command(fd, ssl, line))
+			break;
 	SSL_shutdown(ssl);
 }
 
