@@ -1,8 +1,194 @@
 package tlsrpt
 
-// Counter counts sessions. A nil Counter counts nothing.
-type Counter struct{}
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
-// Add counts a session of now. It never blocks on a disk or a peer, and may be
+	"dancemta/internal/dnsname"
+	"dancemta/internal/maillog"
+)
+
+// Bounds of what is counted in a day: the domains are where users send mail, the
+// rest is what other servers publish and do.
+const (
+	maxDomains  = 20_000
+	maxPolicies = 16 // of one domain: a policy changes rarely
+	maxFailures = 64 // kinds of failure under one policy; more are told by result alone
+	maxStrings  = 64 // lines of a policy
+	maxText     = 512
+)
+
+// Counter counts sessions by day (UTC, RFC 8460 4.1) and policy. A nil Counter
+// counts nothing.
+type Counter struct {
+	dir string
+	now func() time.Time
+	log *slog.Logger
+
+	mu    sync.Mutex
+	days  map[string]*day // by date
+	dirty map[string]bool // dates whose file is older than the counts
+}
+
+// day is what was counted on one, and the form of its file.
+type day struct {
+	Version int                       `json:"version"`
+	Domains map[dnsname.Name]*tallies `json:"domains"`
+	full    bool                      // has been said
+}
+
+// tallies are those of one domain.
+type tallies struct {
+	Policies []*tally `json:"policies"`
+}
+
+// tally is what was counted under one policy.
+type tally struct {
+	Type    PolicyType   `json:"type"`
+	Domain  dnsname.Name `json:"domain"`
+	Strings []string     `json:"strings,omitempty"`
+	MXHosts []string     `json:"mx,omitempty"`
+
+	Successes int64      `json:"successes"`
+	Failures  []*failure `json:"failures,omitempty"`
+}
+
+// failure is one kind of it. Its fields but Count are the kind.
+type failure struct {
+	Result      ResultType   `json:"result"`
+	MX          dnsname.Name `json:"mx,omitzero"`
+	Helo        string       `json:"helo,omitempty"`
+	SendingIP   netip.Addr   `json:"sending_ip,omitzero"`
+	ReceivingIP netip.Addr   `json:"receiving_ip,omitzero"`
+	Reason      string       `json:"reason,omitempty"`
+	Info        string       `json:"info,omitempty"`
+
+	Count int64 `json:"count"`
+}
+
+// Add counts a session of now. It never waits for a disk or a peer, and may be
 // called from many goroutines.
-func (c *Counter) Add(s Session) {}
+func (c *Counter) Add(s Session) {
+	if c == nil || s.Domain.IsZero() {
+		return
+	}
+	date := dateOf(c.now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.days[date]
+	if d == nil {
+		d = newDay()
+		c.days[date] = d
+	}
+	all := d.Domains[s.Domain]
+	if all == nil {
+		if len(d.Domains) >= maxDomains {
+			if !d.full {
+				d.full = true
+				maillog.Trouble(c.log, "TLS sessions of further domains are not counted today", fmt.Errorf("%d domains", maxDomains))
+			}
+			return
+		}
+		all = &tallies{}
+		d.Domains[s.Domain] = all
+	}
+	c.dirty[date] = true
+	t := all.of(s.Policy)
+	if s.Result == Success {
+		t.Successes++
+		return
+	}
+	t.fail(s)
+}
+
+func newDay() *day { return &day{Version: fileVersion, Domains: map[dnsname.Name]*tallies{}} }
+
+// dateOf is the name of a day in UTC.
+func dateOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// of returns the tally of a policy. When a domain has too many, the last one of
+// the same type stands for all further ones: no session is left out.
+func (a *tallies) of(p Policy) *tally {
+	p.Strings, p.MXHosts = bounded(p.Strings), bounded(p.MXHosts)
+	for _, t := range a.Policies {
+		if t.Type == p.Type && t.Domain == p.Domain && slices.Equal(t.Strings, p.Strings) && slices.Equal(t.MXHosts, p.MXHosts) {
+			return t
+		}
+	}
+	if len(a.Policies) >= maxPolicies {
+		for _, t := range slices.Backward(a.Policies) {
+			if t.Type == p.Type {
+				return t
+			}
+		}
+	}
+	t := &tally{Type: p.Type, Domain: p.Domain, Strings: p.Strings, MXHosts: p.MXHosts}
+	a.Policies = append(a.Policies, t)
+	return t
+}
+
+// fail counts a failure.
+func (t *tally) fail(s Session) {
+	kind := failure{
+		Result: s.Result, MX: s.MX, Helo: clean(s.Helo), SendingIP: s.SendingIP, ReceivingIP: s.ReceivingIP,
+		Reason: clean(s.Reason), Info: clean(s.Info),
+	}
+	if t.add(kind) {
+		return
+	}
+	if len(t.Failures) < maxFailures {
+		t.Failures = append(t.Failures, counted(kind))
+		return
+	}
+	if kind = (failure{Result: s.Result}); !t.add(kind) {
+		t.Failures = append(t.Failures, counted(kind)) // as many more as there are results
+	}
+}
+
+func counted(kind failure) *failure {
+	kind.Count = 1
+	return &kind
+}
+
+// add counts a failure of a kind that is known.
+func (t *tally) add(kind failure) bool {
+	for _, f := range t.Failures {
+		if kind.Count = f.Count; *f == kind {
+			f.Count++
+			return true
+		}
+	}
+	return false
+}
+
+// failures is the sum.
+func (t *tally) failures() (n int64) {
+	for _, f := range t.Failures {
+		n += f.Count
+	}
+	return n
+}
+
+// bounded keeps what a policy's text may take.
+func bounded(texts []string) []string {
+	var out []string
+	for _, s := range texts[:min(len(texts), maxStrings)] {
+		out = append(out, clean(s))
+	}
+	return out
+}
+
+// clean keeps printable ASCII, of which all these texts are made, and bounds it.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), maxText)])
+}
