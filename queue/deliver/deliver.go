@@ -9,13 +9,16 @@
 // became of each recipient. What nobody stated is temporary: only a refusal in
 // words, or a proof that the domain takes no mail, is final.
 //
-// TLS is opportunistic (RFC 7435): used when it is offered, without a judgement
-// on the certificate, and given up for one host at a time when it fails; but
-// never on a route where we show a certificate of our own.
+// What a host's TLS must show is decided in tls.go, before it is called: by the
+// operator's policy, by DANE (tls_dane.go), by MTA-STS (tls_sts.go). Where nothing
+// is demanded TLS is opportunistic (RFC 7435): used when it is offered, without a
+// judgement on the certificate, and given up for one host at a time when it fails;
+// but never on a route where we show a certificate of our own.
 package deliver
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +29,7 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 	"dancemta/queue/deliver/smtpclient"
+	"dancemta/queue/tlsrpt"
 )
 
 const (
@@ -55,6 +59,9 @@ type Options struct {
 	OwnPorts            []netip.AddrPort                                                     // where we listen: a next hop there is ourselves
 	Source4, Source6    netip.Addr                                                           // the addresses that connections come from; invalid: as the system chooses
 	Dial                func(ctx context.Context, network, address string) (net.Conn, error) // default: from Source4 or Source6
+	STS                 STS                                                                  // MTA-STS; nil: it is not asked for
+	Roots               *x509.CertPool                                                       // for hosts under MTA-STS; nil: the system's
+	OnTLS               func(tlsrpt.Session)                                                 // what became of TLS at each host; nil: nobody is told
 	Logger              *slog.Logger                                                         // default: silent
 	Timeouts            smtpclient.Timeouts
 }

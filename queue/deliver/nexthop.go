@@ -107,5 +107,6 @@ func parseHop(hop string, r Route) (host, error) {
 		return h, nil
 	}
 	h.name, err = dnsname.ParseUnicode(name)
+	h.from = origin{domain: h.name, secure: true}
 	return h, err
 }

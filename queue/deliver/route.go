@@ -31,6 +31,7 @@ type host struct {
 	hello      dnsname.Name // our name for it
 	// certificate is our own, for this host; nil: none is shown.
 	certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	from        origin
 }
 
 // String names the host for people: a name, an address in brackets, or a socket.
@@ -101,13 +102,18 @@ func (d *Deliverer) lookupMX(ctx context.Context, name dnsname.Name) ([]group, *
 		return nil, &verdict{queue.Failed, statusNoDomain, "domain " + name.String() + " does not exist", ""}
 	case len(answer.MX) == 1 && answer.MX[0].Host.IsZero(): // RFC 7505 3
 		return nil, &verdict{queue.Failed, statusNullMX, "domain " + name.String() + " accepts no mail (null MX)", ""}
-	case len(answer.MX) == 0:
-		if !answer.Final.IsZero() {
-			name = answer.Final // RFC 5321 5.1: a CNAME's target takes its place
-		}
-		return d.dropOwn([]dnssec.MX{{Host: name}})
 	}
-	return d.dropOwn(inOrder(answer.MX))
+	from := origin{domain: name, secure: answer.State == dnssec.Secure}
+	if answer.CNAME {
+		from.target = answer.Final
+	}
+	if len(answer.MX) > 0 {
+		return d.dropOwn(inOrder(answer.MX), from)
+	}
+	if from.implicit = true; !answer.Final.IsZero() {
+		name = answer.Final // RFC 5321 5.1: a CNAME's target takes its place
+	}
+	return d.dropOwn([]dnssec.MX{{Host: name}}, from)
 }
 
 // usable reports whether an answer may be believed to be what DNS says.
@@ -133,7 +139,7 @@ func inOrder(records []dnssec.MX) []dnssec.MX {
 
 // dropOwn leaves the hosts that are better than ourselves: mail that reached us
 // goes only to those (RFC 5321 5.1), else it would go round in circles.
-func (d *Deliverer) dropOwn(records []dnssec.MX) (groups []group, v *verdict) {
+func (d *Deliverer) dropOwn(records []dnssec.MX, from origin) (groups []group, v *verdict) {
 	for n, mx := range records {
 		if mx.Host != d.o.Hostname {
 			continue
@@ -153,7 +159,7 @@ func (d *Deliverer) dropOwn(records []dnssec.MX) (groups []group, v *verdict) {
 			groups = append(groups, nil)
 		}
 		last := &groups[len(groups)-1]
-		*last = append(*last, host{name: mx.Host, port: d.o.MXPort})
+		*last = append(*last, host{name: mx.Host, port: d.o.MXPort, from: from})
 	}
 	return groups, nil
 }
