@@ -123,6 +123,10 @@ type DNS struct {
 	TLSCertificate Path `toml:"tls_certificate"`
 	// dns.tls_key: the PEM file with its private key. Both are read again on SIGHUP.
 	TLSKey Path `toml:"tls_key"`
+	// dns.tls_client_name: our TLSA owner name, told with the certificate to a resolver
+	// that asks for it by dane_clientid (not known to builds without the overlay, see
+	// "dancemta version"). Default: none is told.
+	TLSClientName OwnerName `toml:"tls_client_name"`
 	// dns.trust: who proves answers: "validate" (this server, from the trust anchors
 	// down) or "ad" (the resolvers, which say so by the AD bit; all must be on
 	// loopback, and not the stub of systemd-resolved). Default "validate".

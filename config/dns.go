@@ -122,6 +122,9 @@ func checkDNS(c *Config, f *faults) {
 	case cert && !overTLS && upstreamsRight:
 		f.key("dns.tls_certificate", "no upstream would see it: none is over TLS", `write upstreams such as "tls://192.0.2.1:853#name", or drop tls_certificate and tls_key`)
 	}
+	if f.index.has("dns.tls_client_name") && !cert && !key {
+		f.key("dns.tls_client_name", "the name alone proves nothing", "add tls_certificate and tls_key, or drop tls_client_name")
+	}
 	if f.index.has("dns.tls_roots") && !byName && upstreamsRight {
 		f.key("dns.tls_roots", "is not used: no upstream is known by its name", `write upstreams such as "tls://192.0.2.1:853#name", or drop tls_roots`)
 	}

@@ -86,7 +86,7 @@ func TestFull(t *testing.T) {
 		},
 		DANE: DANE{65500, PKIXRoots(in("roots.pem"))},
 		DNS: DNS{[]Upstream{"127.0.0.1:53", "tls://192.0.2.53:853#dns.example.org", "tls://[2001:db8::53]:853#sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
-			in("dns-roots.pem"), in("mx.pem"), in("mx.key"), Validate, in("root.key"), Duration{time.Minute}, Duration{5 * time.Second}},
+			in("dns-roots.pem"), in("mx.pem"), in("mx.key"), OwnerName{name("_smtp-client.mx.example.org")}, Validate, in("root.key"), Duration{time.Minute}, Duration{5 * time.Second}},
 		RelayDomains: []RelayDomain{
 			{Domain: name("example.org"), Recipients: RecipientsFile, RecipientsFile: in("recipients.txt"), NextHop: []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
 			{Domain: name("xn--bcher-kva.example"), Recipients: RecipientsAny},

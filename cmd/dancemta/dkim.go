@@ -172,7 +172,7 @@ func showDKIM(ctx context.Context, w io.Writer, path string, asJSON bool) error 
 	if err != nil {
 		return err
 	}
-	resolver, _, err := newResolver(cfg.DNS, dnssec.Options{})
+	resolver, _, err := newResolver(cfg, dnssec.Options{})
 	if err != nil {
 		return err
 	}

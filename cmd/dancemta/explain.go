@@ -187,7 +187,7 @@ func (f *explainFlags) scene() (s *scene, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	resolver, _, err := newResolver(cfg.DNS, dnssec.Options{})
+	resolver, _, err := newResolver(cfg, dnssec.Options{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -34,13 +34,13 @@ func (d *keyDNS) register(c *cobra.Command) {
 
 // resolver makes the resolver; the caller closes it.
 func (d *keyDNS) resolver(env keyEnv) (*dnssec.Resolver, error) {
-	c := config.DNS{TrustAnchors: config.Path(d.anchors)}
+	all := config.Config{DNS: config.DNS{TrustAnchors: config.Path(d.anchors)}}
 	for _, r := range d.resolvers {
 		var u config.Upstream
 		if err := u.UnmarshalText([]byte(r)); err != nil {
 			return nil, usage(fmt.Errorf("--resolver: %w", err), "such as --resolver 127.0.0.1:53")
 		}
-		c.Upstreams = append(c.Upstreams, u)
+		all.DNS.Upstreams = append(all.DNS.Upstreams, u)
 	}
 	if len(d.resolvers) == 0 {
 		if d.anchors != "" {
@@ -53,9 +53,9 @@ func (d *keyDNS) resolver(env keyEnv) (*dnssec.Resolver, error) {
 			}
 			return nil, err
 		}
-		c = cfg.DNS
+		all = *cfg
 	}
-	r, _, err := newResolver(c, dnssec.Options{Now: env.now})
+	r, _, err := newResolver(&all, dnssec.Options{Now: env.now})
 	return r, err
 }
 

@@ -42,7 +42,7 @@ func ownIdentities(cfg *config.Config) (all []ownIdentity) {
 		}
 	}
 	if cert, err := newDNSCertificate(cfg.DNS); err == nil && cert != nil {
-		all = addOwn(all, ownIdentity{kind: ownClient, what: "dns"}, cert)
+		all = addOwn(all, ownIdentity{kind: ownClient, what: "dns", name: cfg.DNS.TLSClientName.Name}, cert)
 	}
 	return all
 }

@@ -74,7 +74,7 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 	}
 	p.own = p.newOwnWatch()
 	p.metrics = p.newMetrics()
-	if p.resolver, p.dnsCert, err = newResolver(cfg.DNS, dnssec.Options{Logger: log, OnLookup: p.countLookups()}); err != nil {
+	if p.resolver, p.dnsCert, err = newResolver(cfg, dnssec.Options{Logger: log, OnLookup: p.countLookups()}); err != nil {
 		return nil, err
 	}
 	so.Logger = log
@@ -281,7 +281,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
 		Connections: limit.NewGate(p.cfg.Limits.Connections),
 		Counters:    p.smtpCounters(), ExplainFlags: explainFlagsFor(p.path),
-		Logger:      p.log,
+		Logger: p.log,
 	}
 	if p.cert != nil {
 		o.Certificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert.GetCertificate(h) }

@@ -8,7 +8,9 @@ import (
 	"os"
 
 	"dancemta/config"
+	"dancemta/daneclient/clientid"
 	"dancemta/daneclient/dnssec"
+	"dancemta/internal/dnsname"
 	"dancemta/internal/pemfile"
 	"dancemta/internal/servercert"
 )
@@ -16,7 +18,8 @@ import (
 // newResolver makes the resolver of the configuration; o has what is not in
 // there. It returns the certificate that resolvers over TLS are shown, too, nil
 // for none.
-func newResolver(c config.DNS, o dnssec.Options) (*dnssec.Resolver, *servercert.Store, error) {
+func newResolver(cfg *config.Config, o dnssec.Options) (*dnssec.Resolver, *servercert.Store, error) {
+	c := cfg.DNS
 	var err error
 	if o.Anchors, err = readAnchors(c); err != nil {
 		return nil, nil, err
@@ -29,7 +32,7 @@ func newResolver(c config.DNS, o dnssec.Options) (*dnssec.Resolver, *servercert.
 		return nil, nil, err
 	}
 	if cert != nil {
-		o.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert.GetCertificate(nil) }
+		o.ClientCertificate = showTo(cert, c.TLSClientName.Name, uint16(cfg.DANE.ExtensionType)) // config has checked its range
 	}
 	for _, u := range c.Upstreams {
 		o.Upstreams = append(o.Upstreams, string(u))
@@ -40,6 +43,22 @@ func newResolver(c config.DNS, o dnssec.Options) (*dnssec.Resolver, *servercert.
 	o.Timeout, o.ClockSkew = c.Timeout.Duration, c.ClockSkew.Duration
 	r, err := dnssec.New(o)
 	return r, cert, err
+}
+
+// showTo shows a certificate as it is at the time, and tells the name with it to who
+// asks for one.
+func showTo(cert *servercert.Store, name dnsname.Name, extension uint16) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := cert.GetCertificate(nil)
+		if err != nil || name.IsZero() {
+			return pair, err
+		}
+		show, err := clientid.Present(*pair, extension, name)
+		if err != nil {
+			return nil, err
+		}
+		return show(r)
+	}
 }
 
 func newDNSCertificate(c config.DNS) (*servercert.Store, error) {
@@ -96,7 +115,7 @@ func readAnchors(c config.DNS) ([]dnssec.Anchor, error) {
 }
 
 func (r *report) dns(ctx context.Context, cfg *config.Config) {
-	resolver, cert, err := newResolver(cfg.DNS, dnssec.Options{})
+	resolver, cert, err := newResolver(cfg, dnssec.Options{})
 	if err != nil {
 		r.problem(err)
 		return

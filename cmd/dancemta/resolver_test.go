@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"dancemta/daneclient/clientid"
 	"dancemta/internal/lab"
 )
 
@@ -105,5 +107,57 @@ func TestCheckResolvers(t *testing.T) {
 				t.Log(out)
 			}
 		})
+	}
+}
+
+// A resolver over TLS that asks for our name is told it, by the server and by send.
+func TestResolverIsTold(t *testing.T) {
+	r := newResolvers(t)
+	name := `, tls_client_name = "sensor7._device.partner.test"`
+	const shown = `, trust_anchors = "root.ds", tls_certificate = "mx.pem", tls_key = "mx.key"`
+	if !clientid.Supported {
+		path := r.write(t, fmt.Sprintf(`upstreams = ["tls://%s#dns.test"]`, r.tls.Addr())+shown+name)
+		if code, out, _ := run(t, "check", "--config", path); code != exitBroken || !strings.Contains(out, "dns.tls_client_name: this build has no dane_clientid") {
+			t.Errorf("%d\n%s", code, out)
+		}
+		return
+	}
+	told := make(chan string, 100)
+	cred := r.ca.Issue(lab.LeafOptions{Names: []string{"dns.test"}})
+	config := &tls.Config{Certificates: []tls.Certificate{cred.TLSCertificate()}, ClientAuth: tls.RequireAnyClientCert}
+	err := clientid.Request(config, clientid.DefaultType, func(_ context.Context, s tls.ConnectionState) error {
+		data, _ := clientid.FromState(s, clientid.DefaultType)
+		told <- string(data)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asking, err := r.World.StartTLS("127.0.0.1:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asking.Close()
+	path := r.write(t, fmt.Sprintf(`upstreams = ["tls://%s#dns.test"], tls_roots = "ca.pem"`, asking.Addr())+shown+name)
+	code, out, _ := run(t, "check", "--config", path)
+	if code == exitConfig || !strings.Contains(out, "ok       the root's keys are proved") {
+		t.Errorf("check: %d\n%s", code, out)
+	}
+	dir := filepath.Dir(path)
+	_, _, text := runSend(t, "Subject: x\n\n", "send", "--dns", "tls://"+asking.Addr()+"#dns.test", "--dns-ca", filepath.Join(dir, "ca.pem"), "--dns-cert",
+		"--trust-anchors", filepath.Join(dir, "root.ds"), "--cert", filepath.Join(dir, "mx.pem"), "--key", filepath.Join(dir, "mx.key"),
+		"--client-name", "sensor7._device.partner.test", "--relay", "none.example.test", "-f", "a@b.test", "c@d.test")
+	if !strings.Contains(text, "no-record") { // what the resolver said
+		t.Errorf("send: %s", text)
+	}
+	for range 2 {
+		select {
+		case got := <-told:
+			if got != "\x1csensor7._device.partner.test" {
+				t.Errorf("told %q", got)
+			}
+		default:
+			t.Error("nothing was told")
+		}
 	}
 }

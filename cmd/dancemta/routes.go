@@ -46,6 +46,10 @@ func newClientCertificate(d config.RelayDomain) (*servercert.Store, error) {
 
 // checkRoutes refuses names that this build could not tell.
 func checkRoutes(path string, cfg *config.Config) error {
+	if !clientid.Supported && !cfg.DNS.TLSClientName.IsZero() {
+		return &exitError{exitConfig, fmt.Errorf("%s:%d: dns.tls_client_name: %w", path, cfg.Line("dns.tls_client_name"), clientid.ErrUnsupported),
+			[]string{`build it by "make build", or drop tls_client_name`}}
+	}
 	for i, d := range cfg.RelayDomains {
 		if !clientid.Supported && !d.ClientName.IsZero() {
 			return &exitError{exitConfig, fmt.Errorf("%s:%d: relay_domain.client_name: %w", path, cfg.Line(fmt.Sprintf("relay_domain[%d].client_name", i)), clientid.ErrUnsupported),

@@ -94,6 +94,8 @@ type sendFlags struct {
 	relay, domain, tls, tlsCA  string
 	cert, key, clientName      string
 	auth, dns, anchors, myName string
+	dnsCA                      string
+	dnsCert                    bool
 	extension                  int
 }
 
@@ -125,7 +127,9 @@ func (f *sendFlags) register(c *cobra.Command) {
 	p.StringVar(&f.clientName, "client-name", "", "our TLSA owner `name`, told to a relay that asks by dane_clientid")
 	p.IntVar(&f.extension, "extension-type", int(clientid.DefaultType), "the `number` of that TLS extension")
 	p.StringVar(&f.auth, "auth", "", "the `login`: \"external\" sends nothing without one (default: where offered, with a user's certificate)")
-	p.StringVar(&f.dns, "dns", "127.0.0.1:53", "a recursive resolver, as `IP:port`")
+	p.StringVar(&f.dns, "dns", "127.0.0.1:53", "a recursive resolver, as `IP:port`, or over TLS as tls://IP:port#name or …#sha256/BASE64")
+	p.StringVar(&f.dnsCA, "dns-ca", "", "a PEM `file` of CAs for a resolver over TLS with a name (default: those of this host)")
+	p.BoolVar(&f.dnsCert, "dns-cert", false, "show --cert, and tell --client-name, to a resolver over TLS that asks, too")
 	p.StringVar(&f.anchors, "trust-anchors", "", "a `file` with DS or DNSKEY lines of the root (default: the built-in keys)")
 	p.StringVar(&f.myName, "hostname", "", "our `name` in EHLO (default: this host's)")
 }
@@ -177,7 +181,7 @@ func (f *sendFlags) submission(stderr io.Writer) (o submit.Options, resolver *dn
 	if f.verbose {
 		o.Note = func(s string) { fmt.Fprintln(stderr, s) }
 	}
-	if resolver, err = f.resolver(); err != nil {
+	if resolver, err = f.resolver(&o); err != nil {
 		return o, nil, err
 	}
 	o.Resolver = resolver
@@ -286,8 +290,11 @@ func (f *sendFlags) findRelay(o *submit.Options) error {
 	return nil
 }
 
-func (f *sendFlags) resolver() (*dnssec.Resolver, error) {
+func (f *sendFlags) resolver(own *submit.Options) (*dnssec.Resolver, error) {
 	o := dnssec.Options{Upstreams: []string{f.dns}}
+	if err := f.resolverTLS(own, &o); err != nil {
+		return nil, err
+	}
 	if f.anchors != "" {
 		text, err := readKeyFile(f.anchors)
 		if err != nil {
@@ -302,6 +309,26 @@ func (f *sendFlags) resolver() (*dnssec.Resolver, error) {
 		return nil, usage(fmt.Errorf("--dns: %w", err))
 	}
 	return r, nil
+}
+
+// resolverTLS says how a resolver over TLS is proved, and what it sees of us.
+func (f *sendFlags) resolverTLS(own *submit.Options, o *dnssec.Options) (err error) {
+	if f.dnsCA != "" {
+		if o.TLSRoots, err = readCAs(f.dnsCA); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !f.dnsCert:
+		return nil
+	case own.Certificate == nil:
+		return usage(errors.New("--dns-cert needs --cert and --key"))
+	case own.ClientName.IsZero():
+		o.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.Certificate, nil }
+		return nil
+	}
+	o.ClientCertificate, err = clientid.Present(*own.Certificate, own.Extension, own.ClientName)
+	return err
 }
 
 func readCAs(file string) (*x509.CertPool, error) {

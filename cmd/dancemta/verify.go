@@ -171,7 +171,7 @@ func (f *verifyFlags) prepare(stdin io.Reader) (*judge, daneclient.Credential, e
 	if err != nil {
 		return nil, none, err
 	}
-	if j.resolver, _, err = newResolver(cfg.DNS, dnssec.Options{}); err != nil {
+	if j.resolver, _, err = newResolver(cfg, dnssec.Options{}); err != nil {
 		return nil, none, err
 	}
 	j.verifier, err = daneclient.New(daneclient.Options{Resolver: j.resolver, Roots: roots})

@@ -100,6 +100,9 @@ func (t target) config(o Options) *tls.Config {
 		Time:                 o.Now,
 		GetClientCertificate: o.ClientCertificate,
 	}
+	if o.ClientCertificate != nil {
+		c.MinVersion = tls.VersionTLS13 // below, it would go over the line in clear. client-auth 12
+	}
 	if t.pin != nil {
 		c.InsecureSkipVerify = true // in its place:
 		c.VerifyConnection = t.verifyPin
