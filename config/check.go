@@ -21,6 +21,8 @@ func check(c *Config, f *faults) {
 	checkTLS(c, f)
 	checkListeners(c, f)
 	checkRelayDomains(c, f)
+	checkRoutes(c, f)
+	checkSources(c, f)
 	checkRules(c, f)
 	checkAuthzid(c, f)
 	checkNumbers(c, f)

@@ -37,6 +37,7 @@ type Config struct {
 	DANE         DANE          `toml:"dane"`
 	DNS          DNS           `toml:"dns"`
 	RelayDomains []RelayDomain `toml:"relay_domain"`
+	Routes       []Route       `toml:"route"`
 	Rules        []Rule        `toml:"rule"`
 	Authzid      []Authzid     `toml:"authzid"`
 	Limits       Limits        `toml:"limits"`
@@ -155,7 +156,7 @@ type RelayDomain struct {
 	// Read again on SIGHUP.
 	RecipientsFile Path `toml:"recipients_file"`
 	// next_hop: where its mail goes, as "host:port" or "[ip]:port", tried in
-	// order. Default: its MX hosts.
+	// order. Default: as the [[route]] for it says, else its MX hosts.
 	NextHop []HostPort `toml:"next_hop"`
 	// client_certificate: a PEM file with the chain that we show as a client to
 	// next_hop, which it needs, and to no other host. Mail then goes there over TLS or
@@ -167,6 +168,57 @@ type RelayDomain struct {
 	// dane_clientid (not known to builds without the overlay, see "dancemta version").
 	// Default: none, so that the next hop takes our name from the certificate.
 	ClientName OwnerName `toml:"client_name"`
+}
+
+// Route says how mail for domains leaves, a [[route]] table. The closest one
+// decides, alone: the domain itself before a star, a longer one before a shorter,
+// "any" last; a relay_domain with a next_hop before all. One that has only a domain
+// sends its mail to the MX hosts, as if there were none. Read again on SIGHUP, and
+// good for the next attempt of mail that waits.
+type Route struct {
+	// domain (required): recipients' domains: "example.org", "*.example.org" (one or
+	// more whole labels before it, so not itself) or "any". Unique.
+	Domain RouteDomain `toml:"domain"`
+	// next_hop: where the mail goes, as "host:port", "[ip]:port" or "unix:/path",
+	// tried in order. Default: the MX hosts of each domain.
+	NextHop []Hop `toml:"next_hop"`
+	// protocol: "smtp", or "lmtp" for a mail store (never on port 25). Default "smtp".
+	Protocol Protocol `toml:"protocol"`
+	// tls: what the TLS of the hosts must be: "may" (used when offered, whatever is
+	// published), "encrypt" (required, with whomever), "verify" (required, with a
+	// certificate of roots for the host's name), "dane" (as TLSA records say, and
+	// "encrypt" where there are none) or "dane-only" (as they say, or not at all).
+	// Default: DANE and MTA-STS where they are published, else used when offered; to a
+	// next_hop with roots or auth = "plain" DANE, else "verify".
+	TLS TLSDemand `toml:"tls"`
+	// implicit_tls: TLS begins with the first octet, as on port 465. Default false.
+	ImplicitTLS bool `toml:"implicit_tls"`
+	// roots: the CAs by which next_hop is proved: a PEM file, or "system" for those that
+	// this host trusts, which is the default where "verify" holds. Read again on SIGHUP.
+	Roots PKIXRoots `toml:"roots"`
+	// auth: how we log in at next_hop: "plain" (user and password, told only to a host
+	// that TLS has proved) or "external" (by client_certificate). Default: not at all.
+	Auth Login `toml:"auth"`
+	// user: the name for "plain".
+	User string `toml:"user"`
+	// password_file: a file whose first line is the password, which only its owner may
+	// read. Read again on SIGHUP.
+	PasswordFile Path `toml:"password_file"`
+	// client_certificate: a PEM file with the chain that we show to next_hop, which it
+	// needs, and to no other host. Mail then goes there over TLS or waits. Default:
+	// none is shown.
+	ClientCertificate Path `toml:"client_certificate"`
+	// client_key: the PEM file with its private key. Both are read again on SIGHUP.
+	ClientKey Path `toml:"client_key"`
+	// client_name: our TLSA owner name, told to a next_hop that asks for it by
+	// dane_clientid (not known to builds without the overlay, see "dancemta version").
+	// Default: none, so that the next hop takes our name from the certificate.
+	ClientName OwnerName `toml:"client_name"`
+	// rate: how many messages leave this way, evenly spread, as "60/m": those of all
+	// its domains together. Default: as many as are taken.
+	Rate Rate `toml:"rate"`
+	// helo: our name in EHLO. Default: delivery.helo.
+	Helo dnsname.Name `toml:"helo"`
 }
 
 // Rule says who may relay, a [[rule]] table. The most specific pattern decides
@@ -244,14 +296,25 @@ type Queue struct {
 	Expire Duration `toml:"expire"`
 	// queue.bounce_expire: when a bounce is given up and dropped. Default "2d".
 	BounceExpire Duration `toml:"bounce_expire"`
+	// queue.delay_notice: how long a message may wait before its sender is told, once,
+	// unless he asked not to be. Longer than expire: never. Default "4h".
+	DelayNotice Duration `toml:"delay_notice"`
 	// queue.concurrency: deliveries at once, in all. Default 50.
 	Concurrency int `toml:"concurrency"`
 	// queue.per_destination: of those, to one recipient domain. Default 5.
 	PerDestination int `toml:"per_destination"`
 }
 
-// Delivery holds two settings for laboratories. "dancemta check" warns of both.
+// Delivery says how connections to other servers are made. The last two settings
+// are for laboratories, and "dancemta check" warns of both.
 type Delivery struct {
+	// delivery.helo: our name in EHLO. Default: hostname.
+	Helo dnsname.Name `toml:"helo"`
+	// delivery.source_ipv4: the address of this host that IPv4 connections come from,
+	// such as the one whose name in DNS is helo. Default: as the system chooses.
+	SourceIPv4 Address `toml:"source_ipv4"`
+	// delivery.source_ipv6: the same for IPv6.
+	SourceIPv6 Address `toml:"source_ipv6"`
 	// delivery.mx_port: the port of mail exchangers found by DNS. Default 25.
 	MXPort int `toml:"mx_port"`
 	// delivery.allow_private_targets: deliver to loopback, link-local and private

@@ -77,7 +77,7 @@ func defaults() *Config {
 			MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{120, time.Minute}, LookupRatePerZone: Rate{600, time.Minute},
 		},
-		Queue: Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, Concurrency: 50, PerDestination: 5},
+		Queue: Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, DelayNotice: Duration{4 * time.Hour}, Concurrency: 50, PerDestination: 5},
 		Delivery: Delivery{
 			MXPort: 25,
 		},
@@ -89,6 +89,11 @@ func defaults() *Config {
 func (c *Config) fillLists() {
 	if !c.index.has("queue.retry") {
 		c.Queue.Retry = []Duration{{5 * time.Minute}, {10 * time.Minute}, {20 * time.Minute}, {40 * time.Minute}, {time.Hour}}
+	}
+	for i := range c.Routes {
+		if r := &c.Routes[i]; r.Protocol == "" {
+			r.Protocol = SMTP
+		}
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
@@ -110,6 +115,13 @@ func (c *Config) resolvePaths(dir string) {
 	for i := range c.RelayDomains {
 		d := &c.RelayDomains[i]
 		paths = append(paths, &d.RecipientsFile, &d.ClientCertificate, &d.ClientKey)
+	}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		paths = append(paths, &r.PasswordFile, &r.ClientCertificate, &r.ClientKey)
+		if r.Roots != SystemRoots {
+			paths = append(paths, (*Path)(&r.Roots))
+		}
 	}
 	for i := range c.DKIM {
 		paths = append(paths, &c.DKIM[i].Key)

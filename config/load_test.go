@@ -5,6 +5,7 @@ import (
 	"encoding"
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -93,6 +94,14 @@ func TestFull(t *testing.T) {
 			{name("example.net"), RecipientsAny, "", []HostPort{"mx.partner.example:25"},
 				in("client.pem"), in("client.key"), OwnerName{name("_smtp-client.mx.example.org")}},
 		},
+		Routes: []Route{
+			{Domain: "lists.example.org", NextHop: []Hop{"unix:/run/dovecot/lmtp", "10.0.0.6:24"}, Protocol: LMTP},
+			{Domain: "*.partner.example", Protocol: SMTP, TLS: TLSDANEOnly},
+			{Domain: "any", NextHop: []Hop{"smtp.provider.example:465", "smtp2.provider.example:465"}, Protocol: SMTP, TLS: TLSVerify, ImplicitTLS: true, Roots: SystemRoots,
+				Auth: LoginPlain, User: "relay@example.org", PasswordFile: in("smarthost.password"), Rate: Rate{1000, time.Hour}, Helo: name("out.example.org")},
+			{Domain: "*.cluster.example", NextHop: []Hop{"in.cluster.example:587"}, Protocol: SMTP, Auth: LoginExternal,
+				ClientCertificate: in("client.pem"), ClientKey: in("client.key"), ClientName: OwnerName{name("_smtp-client.mx.example.org")}},
+		},
 		Rules: []Rule{
 			{pat("*._device.example.org"), Allow, nil, []AddressPattern{"@example.org"}, nil},
 			{pat("sensor7._device.example.org"), Deny, nil, nil, nil},
@@ -101,8 +110,8 @@ func TestFull(t *testing.T) {
 		},
 		Authzid:  []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
 		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8, Rate{3000, time.Minute}, Rate{2, time.Second}, Rate{36000, time.Hour}},
-		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, 50, 5},
-		Delivery: Delivery{25, false},
+		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, 50, 5},
+		Delivery: Delivery{name("mx.example.org"), Address{netip.MustParseAddr("192.0.2.1")}, Address{netip.MustParseAddr("2001:db8::1")}, 25, false},
 		DKIM: []DKIM{
 			{name("example.org"), name("rsa2026"), in("rsa2026._domainkey.example.org.pem"), true},
 			{name("example.org"), name("ed2026"), in("ed2026._domainkey.example.org.pem"), true},
@@ -114,7 +123,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 80, "rule[2].from": 84, "authzid[0].to": 96, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 111, "rule[2].from": 115, "authzid[0].to": 127, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}
@@ -170,6 +179,7 @@ func TestAbsentIsSafe(t *testing.T) {
 		"recipients, connections are bounded": c.Limits.Recipients == 100 && c.Limits.Connections == 1000,
 		"lookups are bounded":                 c.Limits.Lookups == 64 && c.Limits.LookupsPerPeer == 4 && c.Limits.LookupsPerZone == 8,
 		"rates of lookups are bounded":        c.Limits.LookupRate == Rate{3000, time.Minute} && c.Limits.LookupRatePerPeer == Rate{120, time.Minute} && c.Limits.LookupRatePerZone == Rate{600, time.Minute},
+		"delays are told after four hours":    c.Queue.DelayNotice.Duration == 4*time.Hour,
 		"mail is tried for five days":         c.Queue.Expire.Duration == 120*time.Hour && c.Queue.BounceExpire.Duration == 48*time.Hour,
 		"pauses grow to an hour":              len(c.Queue.Retry) == 5 && c.Queue.Retry[0].Duration == 5*time.Minute && c.Queue.Retry[4].Duration == time.Hour,
 		"deliveries are bounded":              c.Queue.Concurrency == 50 && c.Queue.PerDestination == 5,
