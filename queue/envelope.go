@@ -82,6 +82,15 @@ type Envelope struct {
 	Arrived     time.Time        // expiry counts from here; zero: set by Accept
 }
 
+// Lane names the sender with whom the message stands in line: who proved to be it,
+// else the domain of the envelope sender.
+func (e Envelope) Lane() string {
+	if e.Identity != "" || e.Sender.IsNull() {
+		return e.Identity
+	}
+	return Destination(e.Sender)
+}
+
 // check refuses what could not be kept or delivered.
 func (e Envelope) check() error {
 	if !e.ID.Valid() {

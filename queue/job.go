@@ -16,7 +16,9 @@ type Job struct {
 	Envelope    Envelope    // of the whole message, with all its recipients
 	Recipients  []Recipient // those to deliver to now
 	Attempt     int         // 1 for the first
+	Tries       int         // the same with those that were due but not made: what the next wait counts
 	Size        int64       // octets of the body
+	Expired     bool        // its time is over and its destination is away: to be settled without a delivery
 	// Open returns the message as it was accepted. It may be called more than
 	// once and from the delivery's goroutine only; the caller closes it.
 	Open func() (io.ReadCloser, error)
@@ -109,6 +111,7 @@ type RecipientSummary struct {
 // The states of a recipient.
 const (
 	StateQueued    = "queued"    // never tried
+	StateActive    = "active"    // being tried right now
 	StateDeferred  = "deferred"  // tried, and waiting for another try
 	StateHeld      = "held"      // waiting for EditRelease
 	StateBouncing  = "bouncing"  // given up; its bounce is about to be made
@@ -119,5 +122,5 @@ const (
 
 // States lists them.
 func States() []string {
-	return []string{StateQueued, StateDeferred, StateHeld, StateBouncing, StateDelivered, StateFailed, StateDeleted}
+	return []string{StateQueued, StateActive, StateDeferred, StateHeld, StateBouncing, StateDelivered, StateFailed, StateDeleted}
 }

@@ -20,7 +20,7 @@ func (q *Queue) complete(job Job, outcomes []Outcome) []Outcome {
 	for _, o := range outcomes {
 		by[o.Recipient] = o
 	}
-	expired := !q.o.Now().Before(q.o.expiry(job.Envelope))
+	expired := q.expired(job.Envelope)
 	all := make([]Outcome, len(job.Recipients))
 	for i, rcpt := range job.Recipients {
 		o, ok := by[rcpt.Address]
@@ -60,7 +60,7 @@ func (q *Queue) logOutcomes(job Job, st Settlement) {
 		}
 		d := maillog.Delivery{
 			QueueID: string(job.ID), Session: job.Envelope.Session, Identity: job.Envelope.Identity,
-			Rcpt: o.Recipient.String(), Remote: o.RemoteMTA, Status: o.Status, Reply: o.Reply,
+			Rcpt: o.Recipient.String(), Destination: job.Destination, Remote: o.RemoteMTA, TLS: o.TLS, Status: o.Status, Reply: o.Reply,
 		}
 		switch o.Result {
 		case Delivered:

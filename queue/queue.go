@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"dancemta/internal/mailaddr"
@@ -30,8 +31,9 @@ const (
 	// Enough to keep slow destinations from stopping quick ones; each costs
 	// one connection and one goroutine.
 	defaultConcurrency = 50
-	// What a destination of ordinary size takes from one peer without protest.
-	defaultPerDestination = 5
+	// What a destination of ordinary size takes from one peer without protest, once it
+	// has shown that it answers.
+	defaultPerDestination = 20
 	// A final dot may take minutes; what is cut off is tried again, perhaps
 	// as a duplicate, so an orderly stop waits a little.
 	defaultGrace = 20 * time.Second
@@ -51,22 +53,29 @@ type Options struct {
 	// for its From; nil: none is signed.
 	Sign func(message []byte) ([]byte, error)
 
-	Retry           []time.Duration // waits between attempts, the last repeats; default DefaultRetry
-	Expire          time.Duration   // age at which a deferred message bounces; default 5 days
-	BounceExpire    time.Duration   // the same for mail from the null sender; default 2 days
-	Concurrency     int             // deliveries at once; default 50
-	PerDestination  int             // deliveries at once to one domain; default 5
-	Grace           time.Duration   // how long Run lets deliveries end when ctx ends; default 20 s
-	MaxMessageBytes int64           // longer bodies are refused as TooBig; 0: no bound here
-	OnOutcome       func(Result)    // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
+	Retry          []time.Duration // waits between attempts, the last repeats; default DefaultRetry
+	Expire         time.Duration   // age at which a deferred message bounces; default 5 days
+	BounceExpire   time.Duration   // the same for mail from the null sender; default 2 days
+	Concurrency    int             // deliveries at once; default 50
+	PerDestination int             // deliveries at once to one domain that answers well; default 20
+	// Rate bounds messages in time, and is asked for each; nil: nothing is bounded.
+	Rate            func(destination string) Rate
+	Grace           time.Duration // how long Run lets deliveries end when ctx ends; default 20 s
+	MaxMessageBytes int64         // longer bodies are refused as TooBig; 0: no bound here
+	OnOutcome       func(Result)  // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
 }
 
 // Queue accepts messages and has them delivered. All methods may be called at
 // once from many goroutines, Run from one.
 type Queue struct {
-	o    Options
-	log  *slog.Logger
-	wake chan struct{} // capacity 1: something changed, look again
+	o     Options
+	log   *slog.Logger
+	wake  chan struct{} // capacity 1: something changed, look again
+	clock *clock
+	dests *destinations
+
+	suspensions suspensions
+	resume      atomic.Bool // the store should look through what it has set aside
 }
 
 // New checks the options and fills in the defaults. It reads nothing.
@@ -80,7 +89,9 @@ func New(o Options) (*Queue, error) {
 		}
 	}
 	o.setDefaults()
-	return &Queue{o: o, log: o.Logger, wake: make(chan struct{}, 1)}, nil
+	q := &Queue{o: o, log: o.Logger, wake: make(chan struct{}, 1), clock: &clock{wall: o.Now}}
+	q.dests = newDestinations(&q.o, q.clock.now)
+	return q, nil
 }
 
 func (o *Options) setDefaults() {
@@ -122,7 +133,7 @@ func (q *Queue) Accept(ctx context.Context, env Envelope, body io.Reader) error 
 		env.Arrived = q.o.Now()
 	}
 	env.Recipients = distinct(env.Recipients)
-	if err := q.o.Store.Put(ctx, env, q.o.Now(), body); err != nil {
+	if err := q.o.Store.Put(ctx, env, q.clock.now(), body); err != nil {
 		return err
 	}
 	q.poke()

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -21,16 +22,25 @@ func (o *Options) wait(attempt int) time.Duration {
 	return d - d/jitter + rand.N(2*(d/jitter)+1)
 }
 
+// horizon is longer than any wait.
+func (o *Options) horizon() time.Duration {
+	longest := slices.Max(o.Retry)
+	return longest + longest/jitter + time.Hour
+}
+
 // next returns the time of the attempt after this one, not later than the
 // expiry: the last attempt is made when the message's time is over.
-func (o *Options) next(env Envelope, attempt int) time.Time {
-	now := o.Now()
-	at := now.Add(o.wait(attempt))
-	if end := o.expiry(env); end.After(now) && at.After(end) {
+func (q *Queue) next(env Envelope, attempt int) time.Time {
+	now := q.clock.now()
+	at := now.Add(q.o.wait(attempt))
+	if end := q.o.expiry(env); end.After(now) && at.After(end) {
 		return end
 	}
 	return at
 }
+
+// expired says whether a deferred recipient of env fails now.
+func (q *Queue) expired(env Envelope) bool { return !q.clock.now().Before(q.o.expiry(env)) }
 
 // expiry returns the instant from which a deferred recipient of env fails.
 func (o *Options) expiry(env Envelope) time.Time {

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"sync/atomic"
 	"time"
 
 	"dancemta/internal/maillog"
@@ -24,10 +24,13 @@ const (
 // when all have settled. The error is that of a store that is Broken, after
 // which nothing can be delivered; nil at an orderly stop.
 func (q *Queue) Run(ctx context.Context) error {
+	if err := q.loadSuspensions(); err != nil {
+		return err
+	}
 	// Deliveries outlive ctx by the grace.
 	deliveries, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	r := &run{q: q, ctx: deliveries, done: make(chan error, q.o.Concurrency)}
+	r := &run{q: q, ctx: deliveries, stopping: ctx, done: make(chan error, q.o.Concurrency)}
 	err := r.loop(ctx)
 	grace := time.AfterFunc(q.o.Grace, cancel)
 	defer grace.Stop()
@@ -39,14 +42,17 @@ func (q *Queue) Run(ctx context.Context) error {
 
 // run is what one call of Run knows.
 type run struct {
-	q      *Queue
-	ctx    context.Context // of the deliveries
-	active int
-	done   chan error // one for each delivery that ended: nil, or the store is broken
+	q        *Queue
+	ctx      context.Context // of the deliveries
+	stopping context.Context // ends when no further message is to be taken
+	active   int
+	ends     time.Time   // of the suspension that ends first
+	crowded  atomic.Bool // somebody waits for a place
+	done     chan error  // one for each visit that ended: nil, or the store is broken
 }
 
 // loop leases and starts work until ctx ends or the store is broken. Between
-// two looks it sleeps until something changed: a message came, a delivery
+// two looks it sleeps until something changed: a message came, a visit
 // ended, a unit's time has come.
 func (r *run) loop(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -61,28 +67,75 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// lease starts as many deliveries as there is room for. next is when to look
+// lease starts as many visits as there is room for. next is when to look
 // again; zero: at the next change only.
 func (r *run) lease() (next time.Time, err error) {
 	q := r.q
 	free := q.o.Concurrency - r.active
 	if free == 0 {
+		r.crowded.Store(true)
 		return time.Time{}, nil
 	}
-	now := q.o.Now()
-	jobs, next, err := q.o.Store.Due(DueRequest{Now: now, Max: free, Limit: func(string) int { return q.o.PerDestination }, Next: q.o.next})
-	if IsKind(err, Broken) {
+	now := q.clock.now()
+	resume := r.resuming(now)
+	jobs, next, err := q.o.Store.Due(DueRequest{
+		Now: now, Max: free, Next: q.next, Horizon: q.o.horizon(),
+		Limit: q.dests.limit, Begin: q.dests.begin, Leased: q.dests.leased,
+		Away: q.dests.away, Expired: q.expired,
+		Suspended: q.suspended, Resume: resume,
+	})
+	if err != nil && resume {
+		q.resume.Store(true)
+	}
+	if err := brokenOnly(err); err != nil {
 		return time.Time{}, err
 	}
 	if err != nil {
 		maillog.QueueFault(q.log, "", "lease", err)
 		return now.Add(storePause), nil
 	}
+	r.crowded.Store(len(jobs) == free)
 	for _, job := range jobs {
-		r.active++
-		go r.deliver(job)
+		r.start(job)
 	}
-	return next, nil
+	return earliest(earliest(next, r.ends), q.dests.wake()), nil
+}
+
+// start begins a visit, or ends a job that is not to be tried any more.
+func (r *run) start(job Job) {
+	r.active++
+	if job.Expired {
+		go func() { r.done <- r.giveUp(job) }()
+		return
+	}
+	v := r.newVisit(job)
+	go func() { r.done <- v.run() }()
+}
+
+// giveUp settles a job whose time is over and whose destination is away.
+func (r *run) giveUp(job Job) error {
+	reply, _ := r.q.dests.away(job.Destination)
+	var outcomes []Outcome
+	for _, to := range job.Recipients {
+		outcomes = append(outcomes, Outcome{Recipient: to.Address, Reply: reply, Unreachable: true})
+	}
+	return r.settle(job, r.q.complete(job, outcomes))
+}
+
+// earliest returns the earlier of two times; zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// brokenOnly returns err if it ends all delivery.
+func brokenOnly(err error) error {
+	if IsKind(err, Broken) {
+		return err
+	}
+	return nil
 }
 
 // sleep returns at the next change or at the time next. The error says that the
@@ -90,7 +143,7 @@ func (r *run) lease() (next time.Time, err error) {
 func (r *run) sleep(ctx context.Context, next time.Time) error {
 	var due <-chan time.Time
 	if !next.IsZero() {
-		timer := time.NewTimer(min(next.Sub(r.q.o.Now()), maxSleep))
+		timer := time.NewTimer(min(next.Sub(r.q.clock.now()), maxSleep))
 		defer timer.Stop()
 		due = timer.C
 	}
@@ -104,7 +157,7 @@ func (r *run) sleep(ctx context.Context, next time.Time) error {
 	return nil
 }
 
-// ended counts a delivery that has ended, and all others that have by now: one
+// ended counts a visit that has ended, and all others that have by now: one
 // lease then serves all their places.
 func (r *run) ended(err error) error {
 	r.active--
@@ -119,55 +172,12 @@ func (r *run) ended(err error) error {
 	}
 }
 
-// deliver makes one attempt and settles it.
-func (r *run) deliver(job Job) {
-	var err error
-	defer func() { r.done <- err }()
-	maillog.Attempt(r.q.log, string(job.ID), job.Destination, job.Attempt, len(job.Recipients))
-	outcomes := r.q.complete(job, r.attempt(job))
-	err = r.settle(job, outcomes)
-}
-
-// attempt calls the deliverer. A panic of its is an attempt without outcomes:
-// one message that kills the program would kill it again at each start.
-func (r *run) attempt(job Job) (outcomes []Outcome) {
-	defer func() {
-		if v := recover(); v != nil {
-			outcomes = nil
-			maillog.QueueFault(r.q.log, string(job.ID), "delivery", fmt.Errorf("panic: %v", v))
-		}
-	}()
-	v := &visit{job: &job, destination: job.Destination}
-	r.q.o.Deliverer.Deliver(r.ctx, v)
-	return v.outcomes
-}
-
-// visit hands out one job.
-type visit struct {
-	job         *Job
-	destination string
-	outcomes    []Outcome
-}
-
-func (v *visit) Destination() string { return v.destination }
-
-func (v *visit) Next() (Job, bool) {
-	if v.job == nil {
-		return Job{}, false
-	}
-	job := *v.job
-	v.job = nil
-	return job, true
-}
-
-func (v *visit) Report(_ Job, outcomes []Outcome) { v.outcomes = outcomes }
-
 // settle writes down what came of the attempt. As long as it cannot, for want
 // of room, the unit stays leased: delivered mail must not go out again. Only
 // when the deliveries are cancelled is it given up.
 func (r *run) settle(job Job, outcomes []Outcome) error {
 	q := r.q
-	st := Settlement{ID: job.ID, Destination: job.Destination, Outcomes: outcomes, Next: q.o.next(job.Envelope, job.Attempt)}
+	st := Settlement{ID: job.ID, Destination: job.Destination, Outcomes: outcomes, Next: q.next(job.Envelope, job.Tries), Now: q.o.Now()}
 	q.logOutcomes(job, st)
 	notice := q.notice(job, outcomes)
 	st.Bounce = notice.bounce

@@ -23,12 +23,17 @@ type Store interface {
 	// body is returned as it came. A present ID is refused.
 	Put(ctx context.Context, env Envelope, due time.Time, body io.Reader) error
 
-	// Due leases units whose time has come, the longest waiting first, and
-	// writes each attempt and its next time down before it returns: whoever
-	// crashes during a delivery finds it due at that next time. A leased unit
-	// is not leased again before Settle, as long as the store is open.
-	// next is the earliest time after r.Now at which a unit will be due; zero
-	// when there is none. Units held back by r.Limit do not count.
+	// Due leases units whose time has come, and writes each attempt and its next
+	// time down before it returns: whoever crashes during a delivery finds it due
+	// at that next time. A leased unit is not leased again before Settle, as long
+	// as the store is open.
+	// Units that were never tried go first, but leave the others every fourth turn.
+	// Among either, destinations have turns, and so have the senders
+	// (Envelope.Lane) within one: whoever was served gives way to those who have
+	// waited longer.
+	// next is the earliest time after r.Now at which a unit will be due; zero when
+	// there is none; r.Now when there is more to do at once. Units held back by
+	// r.Limit, suspended or under delivery do not count.
 	Due(r DueRequest) (jobs []Job, next time.Time, err error)
 
 	// Settle ends a lease: outcomes, the next time and the bounce are written
@@ -73,9 +78,28 @@ type Store interface {
 type DueRequest struct {
 	Now time.Time
 	Max int // at most so many units
-	// Limit bounds the leases of one destination, those open now included; 0: it
-	// is passed over. nil: no bound.
+	// Destination asks for units of one destination alone; empty: of all.
+	Destination string
+	// Limit says how many units of a destination this request may lease; 0: it is
+	// passed over. nil: no bound. It is called during the transaction, as all
+	// functions here, and may be called more often than units are leased.
 	Limit func(destination string) int
+	// Begin is called when the transaction begins, which may be more than once since
+	// it may have to be done again; Leased for each lease in it.
+	Begin  func()
+	Leased func(destination string)
+	// Away says that a destination is not to be tried now, and what its units are to
+	// show for it: those that are due are moved on without an attempt. One of which
+	// Expired says so is leased with Job.Expired instead.
+	Away    func(destination string) (reply string, away bool)
+	Expired func(env Envelope) bool
+	// Suspended sets a destination aside, until a request with Resume finds it so no
+	// more.
+	Suspended func(destination string) bool
+	Resume    bool
+	// Horizon is longer than any wait. A unit that would be due later is due now: its
+	// time is from a clock that was wrong. 0: there is none.
+	Horizon time.Duration
 	// Next says when a unit is due again if its lease is never settled;
 	// attempt is the one being leased, 1 for the first.
 	Next func(env Envelope, attempt int) time.Time

@@ -5,25 +5,39 @@ import (
 	"time"
 )
 
+// Try is an attempt for those recipients of a message that are at one destination.
+type Try struct {
+	QueueID     string
+	Session     string // of the session that brought the message
+	Identity    string
+	Destination string
+	Attempt     int // 1 for the first
+	Rcpts       int
+}
+
 // Attempt: a delivery of a message to one destination begins.
-func Attempt(l *slog.Logger, queueID, destination string, attempt, rcpts int) {
+func Attempt(l *slog.Logger, t Try) {
 	emit(l, slog.LevelInfo, "attempt",
-		slog.String("queue_id", queueID),
-		slog.String("destination", destination),
-		slog.Int("attempt", attempt),
-		slog.Int("rcpts", rcpts))
+		slog.String("queue_id", t.QueueID),
+		slog.String("session", t.Session),
+		slog.String("identity", Clean(t.Identity)),
+		slog.String("destination", Clean(t.Destination)),
+		slog.Int("attempt", t.Attempt),
+		slog.Int("rcpts", t.Rcpts))
 }
 
 // Delivery is the outcome for one recipient.
 type Delivery struct {
-	QueueID  string
-	Session  string // of the session that brought the message
-	Identity string
-	Rcpt     string
-	Remote   string // the server that answered
-	Status   string // "5.1.1"
-	Reply    string // its words
-	Next     time.Time
+	QueueID     string
+	Session     string // of the session that brought the message
+	Identity    string
+	Rcpt        string
+	Destination string
+	Remote      string // the server that answered
+	TLS         string // what was wanted, and what was there
+	Status      string // "5.1.1"
+	Reply       string // its words
+	Next        time.Time
 }
 
 func (d Delivery) attrs(more ...slog.Attr) []slog.Attr {
@@ -32,7 +46,9 @@ func (d Delivery) attrs(more ...slog.Attr) []slog.Attr {
 		slog.String("session", d.Session),
 		slog.String("identity", Clean(d.Identity)),
 		slog.String("rcpt", Clean(d.Rcpt)),
+		slog.String("destination", Clean(d.Destination)),
 		slog.String("remote", Clean(d.Remote)),
+		slog.String("tls", Clean(d.TLS)),
 		slog.String("status", Clean(d.Status)),
 		slog.String("reply", Clean(d.Reply)),
 	}, more...)

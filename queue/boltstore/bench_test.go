@@ -121,7 +121,7 @@ func BenchmarkOpen(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if at, err := s.firstDue(); err != nil || at.IsZero() {
+		if some, at, err := s.look(newWalk(queue.DueRequest{Now: time.Now()})); err != nil || !some {
 			b.Fatal(at, err)
 		}
 		if err := s.Close(); err != nil {

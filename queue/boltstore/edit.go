@@ -74,7 +74,7 @@ func (t *txn) apply(u unit, rec *unitRecord, e queue.Edit) (n int) {
 		}
 	}
 	// What is being delivered is tried right now.
-	if n > 0 && e.Action == queue.EditRetry && !t.leases.has(u) {
+	if n > 0 && e.Action == queue.EditRetry && !t.isLeased(u) {
 		rec.Next = stamp(e.Now)
 	}
 	return n
@@ -158,7 +158,7 @@ func (t *txn) giveUps(most int) (all []queue.GiveUp, err error) {
 			return nil, errors.Join(errDamaged, errors.New("list of those given up"))
 		}
 		u := unit{queue.ID(k[:idLen]), string(k[idLen:])}
-		if t.leases.has(u) {
+		if t.isLeased(u) {
 			continue
 		}
 		g, err := t.leaseGivenUp(u)
@@ -191,7 +191,8 @@ func (t *txn) leaseGivenUp(u unit) (g queue.GiveUp, err error) {
 			g.Outcomes = append(g.Outcomes, queue.Outcome{Recipient: r.Address.Address, Result: queue.Failed, Reply: r.Reply})
 		}
 	}
-	t.leases.add(u)
-	t.leased = append(t.leased, u)
-	return g, nil
+	if err := t.withdraw(u, rec); err != nil {
+		return g, dirty(err)
+	}
+	return g, dirty(t.lend(u))
 }

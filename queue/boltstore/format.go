@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -25,8 +24,12 @@ var (
 	bucketMessage     = []byte("message")     // id → messageRecord
 	bucketUnit        = []byte("unit")        // id, destination → unitRecord
 	bucketBody        = []byte("body")        // id, chunk number (4 octets) → octets
-	bucketDestination = []byte("destination") // destination, 0, time, id → nothing: the open units of a destination
-	bucketDue         = []byte("due")         // time, destination → nothing: the earliest unit of each destination
+	bucketDestination = []byte("destination") // destination, 0, class, sender, time, id → nothing: the units that wait in each lane (line.go)
+	bucketLane        = []byte("lane")        // destination, 0, class, turn, sender → nothing: the lanes of each line
+	bucketDue         = []byte("due")         // class, turn, destination → nothing: the lines
+	bucketTurn        = []byte("turn")        // destination, 0, class and sender of a lane; or without one, of a line → stamp of its last service, turn
+	bucketParked      = []byte("parked")      // destination → anything: those that are not in due
+	bucketLeased      = []byte("leased")      // id, destination → anything: units under delivery, in no lane
 	bucketGiveUp      = []byte("giveup")      // id, destination → nothing: units with recipients given up
 	bucketSuspension  = []byte("suspension")  // pattern → queue.Suspension
 	bucketHistory     = []byte("history")     // id → historyRecord
@@ -45,7 +48,8 @@ const (
 // buckets lists all that a store has.
 func buckets() [][]byte {
 	return [][]byte{
-		bucketMeta, bucketMessage, bucketUnit, bucketBody, bucketDestination, bucketDue,
+		bucketMeta, bucketMessage, bucketUnit, bucketBody, bucketDestination, bucketLane, bucketDue,
+		bucketTurn, bucketParked, bucketLeased,
 		bucketGiveUp, bucketSuspension, bucketHistory, bucketFinished,
 	}
 }
@@ -90,8 +94,12 @@ type askedRecord struct {
 // unitRecord is the state of a message at one destination.
 type unitRecord struct {
 	Attempt    int               `json:"attempt"`
-	Next       int64             `json:"next"` // nanoseconds since 1970; 0: final
+	Passed     int               `json:"passed,omitempty"` // times that it was due and its destination away
+	Lane       uint64            `json:"lane,omitempty"`   // number of its sender
+	Next       int64             `json:"next"`             // nanoseconds since 1970; 0: final
 	Recipients []recipientRecord `json:"to"`
+
+	leased bool // it is under delivery, for summary
 }
 
 type recipientRecord struct {
@@ -231,25 +239,4 @@ func bodyKey(id queue.ID, chunk int) []byte {
 
 func destinationPrefix(destination string) []byte {
 	return append([]byte(destination), 0)
-}
-
-func destinationKey(destination string, at int64, id queue.ID) []byte {
-	k := make([]byte, 0, len(destination)+1+timeLen+idLen)
-	k = append(append(k, destination...), 0)
-	return append(binary.BigEndian.AppendUint64(k, uint64(at)), id...)
-}
-
-func dueKey(at int64, destination string) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, timeLen+len(destination)), uint64(at)), destination...)
-}
-
-// splitDue reads a key of the due index.
-func splitDue(k []byte) (at int64, destination string) {
-	return int64(binary.BigEndian.Uint64(k)), string(k[timeLen:])
-}
-
-// splitDestination reads what follows the prefix in a key of the destination index.
-func splitDestination(k, prefix []byte) (at int64, id queue.ID) {
-	rest := bytes.TrimPrefix(k, prefix)
-	return int64(binary.BigEndian.Uint64(rest)), queue.ID(rest[timeLen:])
 }

@@ -27,7 +27,7 @@ func (t *tally) add(rec *unitRecord, n int) {
 	case rec.Next == 0:
 	case rec.due() == 0 && !rec.givenUp():
 		t.Held += n
-	case rec.Attempt == 0:
+	case rec.class() == fresh:
 		t.New += n
 	default:
 		t.Tried += n

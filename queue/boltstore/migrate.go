@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	bolt "go.etcd.io/bbolt"
+
+	"dancemta/queue"
 )
 
 // The versions so far; testdata/queues keeps a store of each, which must open for
@@ -64,5 +66,28 @@ func migrateOne(tx *bolt.Tx) error {
 			return err
 		}
 	}
+	if err := intoLines(tx); err != nil {
+		return err
+	}
 	return tx.Bucket(bucketMeta).Put(keyFormat, []byte(format))
+}
+
+// intoLines makes the indexes from the units.
+func intoLines(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketDestination, bucketDue} {
+		if err := tx.DeleteBucket(name); err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketUnit).ForEach(func(k, value []byte) error {
+		rec := new(unitRecord)
+		if err := decode("unit", k, value, rec); err != nil {
+			return err
+		}
+		// Their lane stays that of nobody: a record is not to be changed while all are read.
+		return (&txn{Tx: tx}).enter(unit{queue.ID(k[:idLen]), string(k[idLen:])}, rec)
+	})
 }

@@ -148,13 +148,19 @@ type content struct {
 	inline  []byte // unless spooled
 }
 
+// unitValue is a record, and how it is written.
+type unitValue struct {
+	rec   *unitRecord
+	value []byte
+}
+
 // insertion is a message with all its records made, so that the committer has
 // only to write them.
 type insertion struct {
 	id    queue.ID
 	due   int64
 	value []byte // messageRecord
-	units map[string][]byte
+	units map[string]unitValue
 	content
 }
 
@@ -173,12 +179,12 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 	if len(env.ID) != idLen {
 		return nil, fmt.Errorf("queue id %.40q: not of %d octets", string(env.ID), idLen)
 	}
-	in := &insertion{id: env.ID, due: stamp(due), units: map[string][]byte{}, content: c}
-	byDest := map[string]*unitRecord{}
+	in := &insertion{id: env.ID, due: stamp(due), units: map[string]unitValue{}, content: c}
+	byDest, sender := map[string]*unitRecord{}, laneOf(env)
 	for _, r := range env.Recipients {
 		d := queue.Destination(r.Address)
 		if byDest[d] == nil {
-			byDest[d] = &unitRecord{Next: in.due}
+			byDest[d] = &unitRecord{Next: in.due, Lane: sender}
 		}
 		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r.Address}})
 	}
@@ -189,9 +195,11 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 		return nil, err
 	}
 	for d, u := range byDest {
-		if in.units[d], err = json.Marshal(u); err != nil {
+		value, err := json.Marshal(u)
+		if err != nil {
 			return nil, err
 		}
+		in.units[d] = unitValue{u, value}
 	}
 	return in, nil
 }
@@ -218,14 +226,14 @@ func (in *insertion) write(t *txn) error {
 		}
 		rest = rest[n:]
 	}
-	for d, value := range in.units {
-		if err := t.put(bucketUnit, unitKey(in.id, d), value); err != nil {
+	for d, u := range in.units {
+		if err := t.put(bucketUnit, unitKey(in.id, d), u.value); err != nil {
 			return err
 		}
-		if err := t.schedule(unit{in.id, d}, in.due); err != nil {
+		if err := t.enter(unit{in.id, d}, u.rec); err != nil {
 			return err
 		}
+		t.counts.add(u.rec, 1)
 	}
-	t.counts.New += len(in.units)
 	return nil
 }

@@ -171,6 +171,8 @@ func unitsOf(tx *bolt.Tx, id queue.ID, msg *messageRecord) (map[string]*unitReco
 		if err := decode("unit", key, tx.Bucket(bucketUnit).Get(key), rec); err != nil {
 			return units, err
 		}
+		// What is only read belongs to nobody who delivers.
+		rec.leased = !tx.DB().IsReadOnly() && leased(tx, unit{id, dest})
 		units[dest] = rec
 	}
 	return units, nil
@@ -208,7 +210,9 @@ func (u *unitRecord) summary(a address, dest string) queue.RecipientSummary {
 			r.State = queue.StateBouncing
 		case rec.Held:
 			r.State = queue.StateHeld
-		case u.Attempt > 0:
+		case u.leased:
+			r.State = queue.StateActive
+		case u.class() == tried:
 			r.State = rec.Result.String()
 		}
 		break

@@ -39,7 +39,9 @@ func (s *Store) Settle(st queue.Settlement) error {
 func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err error) {
 	u := unit{st.ID, st.Destination}
 	if t.message.Get([]byte(st.ID)) == nil || t.unit.Get(unitKey(st.ID, st.Destination)) == nil {
-		t.settled = append(t.settled, u) // the lease ends, since nothing is left of its unit
+		if err := t.release(u); err != nil { // the lease ends, since nothing is left of its unit
+			return false, &dirtyError{err}
+		}
 		if err := t.amendHistory(st); err != nil {
 			return false, &dirtyError{err}
 		}
@@ -53,7 +55,6 @@ func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err err
 	if file, err = t.finish(st); err != nil {
 		return false, &dirtyError{err}
 	}
-	t.settled = append(t.settled, u)
 	return file, nil
 }
 
@@ -61,6 +62,9 @@ func (t *txn) finish(st queue.Settlement) (file bool, err error) {
 	u := unit{st.ID, st.Destination}
 	rec, err := t.getUnit(u)
 	if err != nil {
+		return false, err
+	}
+	if err := t.release(u); err != nil {
 		return false, err
 	}
 	before := *rec
@@ -82,7 +86,7 @@ func (t *txn) change(u unit, before, rec *unitRecord, now time.Time) (file bool,
 	}
 	t.counts.add(before, -1)
 	t.counts.add(rec, 1)
-	if err := t.reschedule(u, before.due(), rec); err != nil {
+	if err := t.move(u, before, rec); err != nil {
 		return false, err
 	}
 	if err := t.markGiveUp(u, before.givenUp(), rec.givenUp()); err != nil || !ended {

@@ -125,7 +125,8 @@ type Store struct {
 	wake    chan struct{} // capacity 1: the committer should look again
 	stopped chan struct{} // closed when the committer has ended
 
-	leases leases // of the committer's goroutine alone
+	leases    leases      // of the committer's goroutine alone
+	reclaimed atomic.Bool // what an earlier process left under delivery is back in line
 
 	counts atomic.Pointer[tally] // as committed
 	active atomic.Int64          // leases
@@ -167,6 +168,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return s, nil
 	}
 	go s.run()
+	s.reclaim()
 	return s, nil
 }
 

@@ -153,27 +153,52 @@ func (v *verifier) strays(bucket []byte) {
 	})
 }
 
-// indexes makes both indexes from the units and compares.
+// indexes makes the lines from the units and compares.
 func (v *verifier) indexes() {
-	destination, first := map[string]bool{}, map[string]int64{}
+	places, lanes := map[string]bool{}, map[lane]int64{}
 	v.tx.Bucket(bucketUnit).ForEach(func(k, value []byte) error {
-		var rec unitRecord
-		if err := decode("unit", k, value, &rec); err != nil || rec.Next == 0 {
+		rec, u := new(unitRecord), unit{queue.ID(k[:idLen]), string(k[idLen:])}
+		if err := decode("unit", k, value, rec); err != nil || rec.due() == 0 || leased(v.tx, u) {
 			return nil
 		}
-		d := string(k[idLen:])
-		destination[string(destinationKey(d, rec.Next, queue.ID(k[:idLen])))] = true
-		if at, ok := first[d]; !ok || rec.Next < at {
-			first[d] = rec.Next
+		l := laneFor(u, rec)
+		places[string(l.place(rec.due(), u.id))] = true
+		if at, ok := lanes[l]; !ok || rec.due() < at {
+			lanes[l] = rec.due()
 		}
 		return nil
 	})
-	due := map[string]bool{}
-	for d, at := range first {
-		due[string(dueKey(at, d))] = true
+	v.compare(bucketDestination, places)
+	v.turns(lanes)
+}
+
+// turns compares the turns of lanes and lines with what stands first in them.
+func (v *verifier) turns(lanes map[lane]int64) {
+	t := &txn{Tx: v.tx}
+	orders, dues, turns, lines := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[line]int64{}
+	check := func(key []byte, head int64) int64 {
+		served, turn, ok := t.turn(key)
+		if !ok || turn != max(head, served) {
+			v.fault("turn of %q: %d, %v; the first is due at %d, served %d", key, turn, ok, head, served)
+		}
+		turns[string(key)] = true
+		return turn
 	}
-	v.compare(bucketDestination, destination)
-	v.compare(bucketDue, due)
+	for l, head := range lanes {
+		turn := check(l.key(), head)
+		orders[string(l.ordered(turn))] = true
+		if at, ok := lines[l.line]; !ok || turn < at {
+			lines[l.line] = turn
+		}
+	}
+	for l, head := range lines {
+		if turn := check(l.key(), head); !t.parked(l.destination) {
+			dues[string(l.due(turn))] = true
+		}
+	}
+	v.compare(bucketLane, orders)
+	v.compare(bucketDue, dues)
+	v.compare(bucketTurn, turns)
 }
 
 // counts makes the tally anew and compares. A store without one was never written to.

@@ -49,6 +49,7 @@ type model struct {
 	ids      int
 	messages map[queue.ID]*message
 	leases   map[string]queue.Job // by unit
+	here     map[string]int       // of the last request, by destination
 }
 
 type message struct {
@@ -225,7 +226,7 @@ func (m *model) check(rt *rapid.T) {
 	}
 	var want strings.Builder
 	for _, id := range sortedKeys(m.messages) {
-		want.WriteString(describe(m.messages[id].summary()))
+		want.WriteString(describe(m.summary(m.messages[id])))
 	}
 	if got.String() != want.String() {
 		rt.Fatalf("the store holds\n%swant\n%s", got.String(), want.String())
@@ -237,7 +238,7 @@ func (m *model) check(rt *rapid.T) {
 	}
 }
 
-func (msg *message) summary() queue.Summary {
+func (m *model) summary(msg *message) queue.Summary {
 	s := queue.Summary{ID: msg.env.ID, Arrived: msg.env.Arrived, Size: int64(len(msg.body)), Sender: msg.env.Sender}
 	for _, to := range msg.env.Recipients {
 		a := to.Address
@@ -248,6 +249,8 @@ func (msg *message) summary() queue.Summary {
 		switch {
 		case u.rcpts[i].result.Final():
 			r.Next = time.Time{}
+		case m.leases[unitName(msg.env.ID, r.Destination)].ID != "":
+			r.State = queue.StateActive
 		case u.attempt == 0:
 			r.State = "queued"
 		}

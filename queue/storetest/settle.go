@@ -119,7 +119,7 @@ func testSettleBounceRefused(t *testing.T, open Open) {
 	if err := s.Settle(st); err == nil {
 		t.Fatal("a bounce with a present id was taken")
 	}
-	same(t, "nothing changed", list(t, s), "no@a.test deferred 1\n")
+	same(t, "nothing changed", list(t, s), "no@a.test active 1\n")
 	again, _ := due(t, s, request(after(time.Hour), 10, 10))
 	same(t, "still leased", destinations(again), "")
 	st.Bounce = bounceOf("it failed")
