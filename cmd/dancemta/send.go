@@ -75,7 +75,7 @@ refused, 9 when somebody may get it later.`,
 		},
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return usage(err, "of sendmail's flags it knows -f, -r, -F, -t, -i, -o…, -B…, -bm, -m, -n and -v: there is no queue, no alias and no DSN here",
+		return usage(err, "of sendmail's flags it knows -f, -r, -F, -t, -i, -o…, -B…, -bm, -m, -n, -N, -R, -V and -v: there is no queue and no alias here",
 			fmt.Sprintf("%q lists the others", c.CommandPath()+" --help"))
 	})
 	f.register(c)
@@ -90,6 +90,7 @@ type sendFlags struct {
 	verbose        bool
 	mode, body     string
 	options        []string
+	dsn            dsnFlags
 
 	relay, domain, tls, tlsCA  string
 	cert, key, clientName      string
@@ -109,6 +110,7 @@ func (f *sendFlags) register(c *cobra.Command) {
 	p.StringVarP(&f.mode, "mode", "b", "m", "sendmail's -bm, which is all that this can do")
 	p.StringVarP(&f.body, "body", "B", "", "sendmail's -B; what the body is is seen")
 	p.StringArrayVarP(&f.options, "option", "o", nil, "sendmail's -oi, -oe… and -od…, which change nothing here")
+	f.dsn.register(p)
 	for name, short := range map[string]string{"ignore-dots": "i", "me-too": "m", "no-aliases": "n"} {
 		p.BoolP(name, short, true, "sendmail's -"+short)
 	}

@@ -42,6 +42,9 @@ func (f *sendFlags) message(stdin io.Reader, words []string, hostname dnsname.Na
 	if m.Recipients = smtpclient.To(unique(recipients)...); len(m.Recipients) == 0 {
 		return m, usage(errors.New("-t: nobody stands in To, Cc or Bcc"))
 	}
+	if err := f.dsn.ask(&m); err != nil {
+		return m, err
+	}
 	text, err := d.Finish(compose.Options{Sender: m.Sender, FullName: f.fullName, Hostname: hostname, Now: time.Now()})
 	if err != nil {
 		return m, usage(err, "write the field, or name the sender by -f")
