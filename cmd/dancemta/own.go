@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"strconv"
 
@@ -39,6 +40,14 @@ func ownIdentities(cfg *config.Config) (all []ownIdentity) {
 	for _, d := range cfg.RelayDomains {
 		if cert, err := newClientCertificate(d); err == nil && cert != nil {
 			all = addOwn(all, ownIdentity{kind: ownClient, what: "relay_domain " + d.Domain.String(), name: d.ClientName.Name}, cert)
+		}
+	}
+	for _, r := range cfg.Routes {
+		if r.ClientCertificate == "" {
+			continue
+		}
+		if cert, err := servercert.New(string(r.ClientCertificate), string(r.ClientKey)); err == nil {
+			all = addOwn(all, ownIdentity{kind: ownClient, what: "route " + fmt.Sprint(r.Domain), name: r.ClientName.Name}, cert)
 		}
 	}
 	if cert, err := newDNSCertificate(cfg.DNS); err == nil && cert != nil {

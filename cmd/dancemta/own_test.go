@@ -101,6 +101,12 @@ next_hop           = ["192.0.2.1:25"]
 client_certificate = "client.pem"
 client_key         = "client.key"
 
+[[route]]
+domain             = "*.far.test"
+next_hop           = ["192.0.2.2:25"]
+client_certificate = "mx.pem"
+client_key         = "mx.key"
+
 [[listener]]
 name    = "also"
 kind    = "relay"
@@ -125,7 +131,7 @@ address = "127.0.0.1:0"
 	for _, o := range ownIdentities(cfg) {
 		got = append(got, fmt.Sprint(o.kind, " ", o.what, " ", o.port, " ", len(o.chain)))
 	}
-	want := []string{"server listener relay 25 2", "server listener users 587 2", "client relay_domain remote.test 0 1"}
+	want := []string{"server listener relay 25 2", "server listener users 587 2", "client relay_domain remote.test 0 1", "client route *.far.test 0 2"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
