@@ -60,7 +60,7 @@ type live struct {
 }
 
 func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Options) (*parts, error) {
-	p := &parts{path: path, cfg: cfg, log: log, admin: admin.New()}
+	p := &parts{path: path, cfg: cfg, log: log, admin: admin.New(log)}
 	if err := checkBuild(path, cfg); err != nil {
 		return nil, err
 	}

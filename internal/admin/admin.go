@@ -1,7 +1,6 @@
 // Package admin is the control socket of a running server: commands with plain
 // arguments go in, a stream of text comes out. Parts register a function for
-// each command; whoever may open the socket (mode 0600: the server's own user
-// and root) may call them.
+// each command; the server's own user and root may call them (peer.go).
 //
 // It is HTTP over a Unix socket, so that the standard library does the framing,
 // the streaming and the time limits. A command that fails after its first
@@ -14,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,8 +29,11 @@ const (
 	maxPath = 107
 	// Whoever connects is the operator: it needs no long time to say what it wants.
 	headerTimeout = 5 * time.Second
-	// A reader that stopped reading must not hold a command for ever.
-	writeTimeout = 10 * time.Minute
+	// A caller that neither reads nor writes for so long must not hold a command for
+	// ever. The command as a whole may take as long as it needs: a backup does.
+	stallTimeout = time.Minute
+	// The name of a command and its arguments.
+	maxRequest = 64 << 10
 	// To learn that nobody serves a socket any more takes no time on one host.
 	probeTimeout = time.Second
 
@@ -49,26 +52,47 @@ var (
 // Call as one.
 type Command func(ctx context.Context, args []string, w io.Writer) error
 
+// Intake is a command that is sent a stream, too. It reads what it wants of it, and
+// writes only after that.
+type Intake func(ctx context.Context, args []string, in io.Reader, w io.Writer) error
+
 // Server answers commands. Register them before Serve.
 type Server struct {
-	mux  *http.ServeMux
-	http *http.Server
-	wait sync.WaitGroup
+	mux     *http.ServeMux
+	http    *http.Server
+	wait    sync.WaitGroup
+	log     *slog.Logger
+	allowed func(uid int) bool
 }
 
-// New returns a server without commands.
-func New() *Server {
+// New returns a server without commands. log hears of clients that were refused; nil:
+// nobody does.
+func New(log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	mux := http.NewServeMux()
-	return &Server{mux: mux, http: &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout,
+	return &Server{mux: mux, log: log, allowed: ownOrRoot, http: &http.Server{
+		Handler: mux, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxRequest,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // a client that went away is no news
 	}}
 }
 
 // Handle registers a command under a name without slashes.
 func (s *Server) Handle(name string, c Command) {
+	s.HandleIntake(name, func(ctx context.Context, args []string, _ io.Reader, w io.Writer) error {
+		return c(ctx, args, w)
+	})
+}
+
+// HandleIntake registers a command that is sent a stream.
+func (s *Server) HandleIntake(name string, c Intake) {
 	s.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
-		out := &output{w: w}
-		err := c(r.Context(), r.URL.Query()[argumentKey], out)
+		control := http.NewResponseController(w)
+		out := &output{w: w, control: control}
+		err := c(r.Context(), r.URL.Query()[argumentKey], &input{r.Body, control}, out)
+		// What is still in buffers goes out now, however long ago the last write was.
+		_ = control.SetWriteDeadline(time.Now().Add(stallTimeout))
 		switch {
 		case err == nil:
 		case out.started:
@@ -81,14 +105,37 @@ func (s *Server) Handle(name string, c Command) {
 	})
 }
 
+// output and input put the end of the caller's patience off with each step that it
+// makes.
 type output struct {
 	w       io.Writer
+	control *http.ResponseController
 	started bool
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.started = true
+	if err := o.control.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
+		return 0, err
+	}
 	return o.w.Write(p)
+}
+
+type input struct {
+	r       io.Reader
+	control *http.ResponseController
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	if err := i.control.SetReadDeadline(time.Now().Add(stallTimeout)); err != nil {
+		return 0, err
+	}
+	n, err := i.r.Read(p)
+	if err != nil {
+		// Or the server, which listens for the caller's end, takes the deadline for it.
+		_ = i.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // Listen makes the socket at path, for its owner only. A socket that a crash
@@ -130,7 +177,8 @@ func answers(path string) bool {
 
 // Serve answers on l until Close. It closes l, which removes the socket.
 func (s *Server) Serve(l net.Listener) {
-	s.wait.Go(func() { s.http.Serve(l) }) // ends by Close only
+	g := &guard{Listener: l, allowed: s.allowed, log: s.log}
+	s.wait.Go(func() { s.http.Serve(g) }) // ends by Close only
 }
 
 // Close cuts what is under way and waits for Serve's goroutine.
@@ -142,6 +190,11 @@ func (s *Server) Close() {
 // Call runs a command of the server at path and returns its output, which the
 // caller closes. ErrNotRunning when nobody answers there.
 func Call(ctx context.Context, path, name string, args ...string) (io.ReadCloser, error) {
+	return Send(ctx, path, name, nil, args...)
+}
+
+// Send is Call with a stream for an Intake; nil: there is none.
+func Send(ctx context.Context, path, name string, in io.Reader, args ...string) (io.ReadCloser, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -149,7 +202,7 @@ func Call(ctx context.Context, path, name string, args ...string) (io.ReadCloser
 		},
 	}
 	target := url.URL{Scheme: "http", Host: "dancemta", Path: "/" + name, RawQuery: url.Values{argumentKey: args}.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), in)
 	if err != nil {
 		return nil, err
 	}
