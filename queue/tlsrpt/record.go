@@ -3,6 +3,7 @@ package tlsrpt
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -87,7 +88,8 @@ func parseURI(text string) (r rua, err error) {
 		}
 		return r, nil
 	case "https":
-		if _, err := dnsname.Parse(strings.ToLower(u.Hostname())); err != nil || u.User != nil {
+		_, nameErr := dnsname.Parse(strings.ToLower(u.Hostname()))
+		if _, err := netip.ParseAddr(u.Hostname()); err == nil || nameErr != nil || u.User != nil {
 			return r, errors.New("no host by name, or with a login")
 		}
 		u.Fragment, u.RawFragment = "", ""
