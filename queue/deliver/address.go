@@ -106,15 +106,22 @@ func (d *Deliverer) permitted(h host, addrs []netip.Addr) (kept []netip.Addr, v 
 	if h.configured {
 		return addrs, nil
 	}
+	permitted := Permitted(d.o.AllowPrivateTargets)
 	for _, a := range addrs {
 		switch {
-		case never(a), private(a) && !d.o.AllowPrivateTargets:
+		case !permitted(a):
 			v = &verdict{queue.Failed, statusNoRoute, "host " + h.String() + " has the address " + a.String() + ", which is not on the public Internet", ""}
 		default:
 			kept = append(kept, a)
 		}
 	}
 	return kept, v
+}
+
+// Permitted reports of addresses that came from DNS whether we may be made to call
+// them: by a stranger's MX, policy host or place for reports.
+func Permitted(allowPrivate bool) func(netip.Addr) bool {
+	return func(a netip.Addr) bool { return !never(a) && (allowPrivate || !private(a)) }
 }
 
 // privateNets are where nobody outside can have a mail server, but our own
