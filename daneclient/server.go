@@ -39,6 +39,9 @@ type ServerOptions struct {
 	// Aliases are names that stand for the host where a CA is published: MX records
 	// that are secure give it the name of their domain (RFC 7672 3.2.2).
 	Aliases []dnsname.Name
+	// CommonName lets the common name of a certificate without dNSNames count where a
+	// CA is published, as among mail servers (RFC 7672 3.2.3).
+	CommonName bool
 
 	// Certificate is shown to a server that asks for one; nil: none is. With it
 	// nothing below TLS 1.3 is spoken, where it would go over the line in clear.
@@ -246,7 +249,7 @@ func (s *Server) Verify(chain []*x509.Certificate) (record tlsa.Record, err erro
 	for _, a := range s.opts.Aliases {
 		hosts = append(hosts, a.String())
 	}
-	result, err := tlsa.Match(s.records, chain, tlsa.Options{Hosts: hosts, Now: s.now(), Roots: s.opts.Roots})
+	result, err := tlsa.Match(s.records, chain, tlsa.Options{Hosts: hosts, CommonName: s.opts.CommonName, Now: s.now(), Roots: s.opts.Roots})
 	if err == nil {
 		return result.Record, nil
 	}

@@ -84,6 +84,9 @@ func chainProblem(shown []*fingerprint, o Options) string {
 // holdsName asks for the name of a client or server. The subject's CN is no name
 // at all.
 func (o Options) holdsName(leaf *x509.Certificate) bool {
+	if o.CommonName && len(leaf.DNSNames) == 0 { // RFC 7672 3.2.3: beside a dNSName it says nothing
+		leaf = &x509.Certificate{DNSNames: []string{leaf.Subject.CommonName}}
+	}
 	for _, host := range o.Hosts {
 		if leaf.VerifyHostname(host) == nil {
 			return true

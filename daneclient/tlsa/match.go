@@ -15,6 +15,9 @@ type Options struct {
 	// leaf may hold it by a wildcard, too (RFC 7671 5.2.3), and must be good for
 	// servers. Name then plays no part.
 	Hosts []string
+	// CommonName lets the common name stand for the dNSNames of a server's leaf that
+	// has none, as mail servers may (RFC 7672 3.2.3).
+	CommonName bool
 	// Now is when the chain must be valid for usages 0 to 2; at the zero time none is.
 	Now time.Time
 	// AnchorsOnly lets only usages 2 and 0 count, which publish a CA.

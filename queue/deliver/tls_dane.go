@@ -20,8 +20,9 @@ func (d *Deliverer) dane(ctx context.Context, h host) (demand, *verdict) {
 	if h.name.IsZero() { // RFC 7672 2.2: an address has no records
 		return dem, nil
 	}
-	o := daneclient.ServerOptions{Resolver: d.o.Resolver} // without Roots: RFC 7672 3.1.3
-	if h.from.secure {                                    // RFC 7672 3.2.2
+	// Without Roots usages 0 and 1 are unusable (RFC 7672 3.1.3).
+	o := daneclient.ServerOptions{Resolver: d.o.Resolver, CommonName: true}
+	if h.from.secure { // RFC 7672 3.2.2
 		o.Aliases = h.from.names()
 	}
 	at := h.name
