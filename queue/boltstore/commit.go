@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -10,16 +11,21 @@ import (
 )
 
 const (
-	maxGroup      = 1000     // operations in one commit: bounds the memory of its dirty pages
-	maxGroupBytes = 16 << 20 // the same for bodies
+	maxGroup      = 1000    // operations in one group: bounds the memory of its record
+	maxGroupBytes = 4 << 20 // the same, for bodies
+	// What an operation writes beside its bytes, to make the record of a group in one piece.
+	usualChange = 1 << 10
+	// So long after the last operation a checkpoint frees its memory, and makes the
+	// next start short.
+	idleCheckpoint = time.Second
 	// Longer than any healthy flush: a sick disk must not teach us to wait.
 	maxGather = 20 * time.Millisecond
 )
 
-// op is one operation that waits for a commit.
+// op is one operation that waits for its flush.
 type op struct {
 	put   bool // may be refused when the disk is full; the others make room
-	bytes int
+	bytes int  // about what it writes
 	// apply makes the changes. It may be called again after a rollback. An
 	// error means that it changed nothing, unless it is a *dirtyError.
 	apply func(*txn) error
@@ -27,15 +33,15 @@ type op struct {
 }
 
 // dirtyError says that an operation failed after its first change, so that
-// the whole transaction must be given up.
+// the transaction must be made anew.
 type dirtyError struct{ err error }
 
 func (e *dirtyError) Error() string { return e.err.Error() }
 func (e *dirtyError) Unwrap() error { return e.err }
 
-// txn is one transaction of the committer.
+// txn is what a group of operations does in the open transaction.
 type txn struct {
-	*bolt.Tx
+	*bolt.Tx                              // to read from; changes go through put and delete
 	message, unit, body, destination, due *bolt.Bucket
 
 	o       *Options
@@ -44,6 +50,8 @@ type txn struct {
 	settled []unit // to be freed when it has succeeded
 	counts  tally
 	changed bool
+	changes int
+	redo    []byte // the changes, after headSize octets
 }
 
 // enter says that a put begins to read its body, leave that it has ended so.
@@ -70,7 +78,7 @@ func (s *Store) poke() {
 	}
 }
 
-// submit hands o to the committer and waits for its commit, however long the
+// submit hands o to the committer and waits for its flush, however long the
 // disk takes: whoever went away earlier would not know what is true.
 func (s *Store) submit(o *op) error {
 	o.done = make(chan error, 1)
@@ -92,9 +100,15 @@ func (s *Store) submit(o *op) error {
 // when nothing is pending any more.
 func (s *Store) run() {
 	defer close(s.stopped)
-	flush := time.Duration(0) // a recent commit took so long
+	idle := time.NewTimer(idleCheckpoint)
+	defer idle.Stop()
+	flush := time.Duration(0) // a recent group took so long
 	for {
-		<-s.wake
+		select {
+		case <-s.wake:
+		case <-idle.C:
+			s.tidy()
+		}
 		for {
 			s.gather(min(flush, maxGather))
 			group, closed := s.take()
@@ -107,6 +121,7 @@ func (s *Store) run() {
 			start := time.Now()
 			s.commit(group)
 			flush = (3*flush + time.Since(start)) / 4
+			idle.Reset(idleCheckpoint)
 		}
 	}
 }
@@ -142,7 +157,7 @@ func (s *Store) take() (group []*op, closed bool) {
 	defer s.mu.Unlock()
 	n, bytes := 0, 0
 	for n < len(s.pending) && n < maxGroup && bytes < maxGroupBytes {
-		bytes += s.pending[n].bytes
+		bytes += s.pending[n].bytes + usualChange
 		n++
 	}
 	group = s.pending[:n:n]
@@ -152,11 +167,12 @@ func (s *Store) take() (group []*op, closed bool) {
 	return group, s.closed
 }
 
-// commit makes one transaction of the group and answers each operation. An
+// commit makes one record of the group and answers each operation. An
 // operation that spoils the transaction is answered alone and the others are
 // done again; when the disk is full, the puts give way. A record that is
 // damaged breaks the store: what else is damaged, nobody knows.
 func (s *Store) commit(group []*op) {
+	again := false
 	for len(group) > 0 {
 		if e := s.broken.Load(); e != nil {
 			answer(group, e)
@@ -175,6 +191,8 @@ func (s *Store) commit(group []*op) {
 		case errors.As(err, &dirty):
 			group[dirty.index].done <- dirty.err
 			group = append(group[:dirty.index:dirty.index], group[dirty.index+1:]...)
+		case isFull(err) && s.crowded && makesRoom(group) && !again:
+			again = true // the journal has a reserve for it
 		case isFull(err):
 			group = s.answerFull(group, err)
 		default:
@@ -192,66 +210,63 @@ type spoiled struct {
 func (e *spoiled) Error() string { return e.err.Error() }
 func (e *spoiled) Unwrap() error { return e.err }
 
-// try applies and commits. errs are the answers to the operations, valid when
+// try applies and makes durable. errs are the answers to the operations, valid when
 // err is nil; after an error nothing has changed.
 func (s *Store) try(group []*op) (errs []error, err error) {
-	var t *txn
-	if err := guarded(func() (err error) { t, err = s.begin(); return err }); err != nil {
-		return nil, err
+	t := s.begin(group)
+	errs, err = s.applyAll(t, group)
+	if err == nil && t.changed {
+		err = s.keep(t, makesRoom(group))
 	}
-	err = guarded(func() (err error) { errs, err = s.applyAll(t, group); return err })
 	if err != nil {
 		t.leases.release(t.leased)
+		s.undo()
+	} else {
+		t.leases.release(t.settled)
+		s.counts.Store(&t.counts)
+		s.noteOldest()
 	}
 	s.active.Store(int64(len(t.leases.active)))
-	if errors.Is(err, errDamaged) {
-		t.giveUp()
-	}
 	return errs, err
 }
 
-// applyAll does the operations of a group in one transaction, which it ends.
+// applyAll does the operations of a group in the open transaction. After an error it
+// must be made anew.
 func (s *Store) applyAll(t *txn, group []*op) (errs []error, err error) {
+	s.table.Lock()
+	defer s.table.Unlock()
 	errs = make([]error, len(group))
-	for i, o := range group {
-		errs[i] = o.apply(t)
-		var dirty *dirtyError
-		if errors.As(errs[i], &dirty) {
-			t.Rollback()
-			return nil, &spoiled{i, dirty.err}
+	err = guarded(func() error {
+		for i, o := range group {
+			errs[i] = o.apply(t)
+			var dirty *dirtyError
+			if errors.As(errs[i], &dirty) {
+				return &spoiled{i, dirty.err}
+			}
 		}
-	}
-	if t.changed {
-		if err := t.writeCounts(); err != nil {
-			return nil, err
+		if t.changed {
+			return t.writeCounts()
 		}
-		s.o.Step("before commit")
-		if err := s.o.commit(t.Tx); err != nil {
-			return nil, err
-		}
-		s.o.Step("after commit")
-		s.counts.Store(&t.counts)
-	} else if err := t.Rollback(); err != nil {
-		return nil, err
-	}
-	t.leases.release(t.settled)
-	return errs, nil
+		return nil
+	})
+	return errs, err
 }
 
-func (s *Store) begin() (*txn, error) {
-	tx, err := s.db.Begin(true)
-	if err != nil {
-		return nil, err
+func (s *Store) begin(group []*op) *txn {
+	bytes := headSize
+	for _, o := range group {
+		bytes += o.bytes + usualChange
 	}
-	t := &txn{
+	tx := s.table.tx
+	return &txn{
 		Tx: tx, o: &s.o, leases: &s.leases, message: tx.Bucket(bucketMessage), unit: tx.Bucket(bucketUnit),
 		body: tx.Bucket(bucketBody), destination: tx.Bucket(bucketDestination), due: tx.Bucket(bucketDue),
-		counts: *s.counts.Load(),
+		counts: *s.counts.Load(), redo: make([]byte, headSize, slots(bytes)),
 	}
-	for _, b := range []*bolt.Bucket{t.message, t.unit, t.body} {
-		b.FillPercent = 0.9 // keys come in order: leave little room for later ones
-	}
-	return t, nil
+}
+
+func makesRoom(group []*op) bool {
+	return !slices.ContainsFunc(group, func(o *op) bool { return o.put })
 }
 
 // answerFull answers the puts of a group that found no room and returns the

@@ -30,7 +30,7 @@ const (
 // crashSteps are the steps at which a child kills itself.
 var crashSteps = []string{
 	"body read", "spool create", "spool write", "spool fsync", "spool rename", "spool folder fsync",
-	"before commit", "after commit", "spool remove",
+	"journal write", "journal fsync", "journal written", "before commit", "after commit", "spool remove",
 }
 
 // TestCrash kills a program that takes and ends messages, again and again on

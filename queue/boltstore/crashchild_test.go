@@ -27,7 +27,8 @@ const (
 
 const (
 	childWriters = 4
-	childPipe    = 3 // descriptor of the lines to the parent
+	childJournal = 256 << 10 // so that there are checkpoints
+	childPipe    = 3         // descriptor of the lines to the parent
 )
 
 // crashChild takes and ends messages until it is killed, if it was asked to.
@@ -41,7 +42,7 @@ func crashChild() bool {
 	n, step, _ := strings.Cut(os.Getenv(envCrashStep), " ")
 	nth, _ := strconv.Atoi(n)
 	var seen atomic.Int64
-	s, err := Open(dir, Options{Step: func(name string) {
+	s, err := Open(dir, Options{journalBytes: childJournal, Step: func(name string) {
 		c.say("step", name)
 		if name == step && int(seen.Add(1)) == nth {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -21,12 +21,14 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// view is a read transaction.
+// view reads, including what was promised since the last checkpoint. f must be short,
+// since the committer waits for it; it must write nothing, keep no octets that it was
+// given, and not call view.
 func (s *Store) view(f func(*bolt.Tx) error) error {
+	s.table.RLock()
+	defer s.table.RUnlock()
+	if s.table.tx != nil {
+		return guarded(func() error { return f(s.table.tx) })
+	}
 	return guarded(func() error { return s.db.View(f) })
-}
-
-// giveUp ends a transaction in which bbolt has panicked, as far as that is possible.
-func (t *txn) giveUp() {
-	_ = guarded(t.Rollback)
 }

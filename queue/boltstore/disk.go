@@ -19,6 +19,7 @@ type disk interface {
 	Rename(from, to string) error
 	Remove(name string) error
 	SyncDir(name string) error
+	OpenJournal(name string) (journalFile, error) // made when absent
 	Free(name string) (octets uint64, err error)
 }
 
@@ -28,7 +29,34 @@ type file interface {
 	Close() error
 }
 
+// journalFile is written in place.
+type journalFile interface {
+	io.WriterAt
+	Sync() error // of the octets, and of the size if it has grown
+	Stat() (fs.FileInfo, error)
+	Close() error
+}
+
 type osDisk struct{}
+
+func (osDisk) OpenJournal(name string) (journalFile, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return dataFile{f}, nil
+}
+
+// dataFile flushes what is needed to read its octets again, and no times.
+type dataFile struct{ *os.File }
+
+func (f dataFile) Sync() error {
+	for {
+		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {
+			return err
+		}
+	}
+}
 
 func (osDisk) Create(name string) (file, error) {
 	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -33,14 +33,14 @@ func TestSteps(t *testing.T) {
 		return nil
 	}}
 	s := open(t, t.TempDir(), Options{disk: d, Step: func(name string) {
-		if strings.HasSuffix(name, "commit") {
+		if strings.HasPrefix(name, "journal") || strings.HasSuffix(name, "commit") {
 			note(name)
 		}
 	}})
 	steps = nil
 	mustAccept(t, s, large)
 	note("accepted")
-	want := "sync, rename, sync folder, before commit, after commit, accepted"
+	want := "sync, rename, sync folder, journal write, journal fsync, journal written, accepted"
 	if got := strings.Join(steps, ", "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -50,7 +50,7 @@ func TestSteps(t *testing.T) {
 func TestPutWaitsForCommit(t *testing.T) {
 	inside, release := make(chan struct{}, 1), make(chan struct{}, 1)
 	hold := false
-	s := open(t, t.TempDir(), Options{commit: func(tx *bolt.Tx) error {
+	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if hold {
 			inside <- struct{}{}
 			<-release
@@ -194,7 +194,7 @@ var (
 func TestFullCommit(t *testing.T) {
 	dir := t.TempDir()
 	puts := 0
-	s := open(t, dir, Options{commit: func(tx *bolt.Tx) error {
+	s := open(t, dir, Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if puts > 0 && tx.Bucket(bucketMessage).Get([]byte("")) == nil && hasNew(tx) {
 			tx.Rollback()
 			return errNoRoom
@@ -229,7 +229,7 @@ func hasNew(tx *bolt.Tx) bool {
 
 // TestFullGroup: a settlement in one group with puts is written without them.
 func TestFullGroup(t *testing.T) {
-	s := open(t, t.TempDir(), Options{commit: func(tx *bolt.Tx) error {
+	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if hasNew(tx) {
 			tx.Rollback()
 			return errNoRoom
@@ -277,7 +277,7 @@ func submitAll(s *Store, group []*op) []error {
 // stays, and it may be tried again.
 func TestFullSettle(t *testing.T) {
 	var fail error
-	s := open(t, t.TempDir(), Options{commit: failCommit(&fail)})
+	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: failCommit(&fail)})
 	env := mustAccept(t, s, small)
 	job := mustLease(t, s, 1)[0]
 	fail = errNoRoom
@@ -303,7 +303,7 @@ func later(d time.Duration) queue.DueRequest {
 // TestFullDue: a lease that could not be written down is none.
 func TestFullDue(t *testing.T) {
 	var fail error
-	s := open(t, t.TempDir(), Options{commit: failCommit(&fail)})
+	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: failCommit(&fail)})
 	mustAccept(t, s, small)
 	fail = errNoRoom
 	if jobs, err := lease(s); !queue.IsKind(err, queue.Full) || len(jobs) != 0 {
@@ -320,7 +320,7 @@ func TestFullDue(t *testing.T) {
 func TestBroken(t *testing.T) {
 	dir := t.TempDir()
 	var fail error
-	s := open(t, dir, Options{commit: failCommit(&fail)})
+	s := open(t, dir, Options{journalBytes: 1, commit: failCommit(&fail)})
 	kept := mustAccept(t, s, small)
 	job := mustLease(t, s, 1)[0]
 	fail = errFlush
@@ -353,14 +353,15 @@ func TestBroken(t *testing.T) {
 // on the disk, so its body stays until the next start knows.
 func TestBrokenKeepsTheFile(t *testing.T) {
 	dir := t.TempDir()
-	fail := true
-	s := open(t, dir, Options{commit: func(tx *bolt.Tx) error {
+	fail := false
+	s := open(t, dir, Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if err := tx.Commit(); err != nil || !fail {
 			return err
 		}
 		return errFlush // although everything got there
 	}})
 	env := mail("a.test")
+	fail = true
 	if err := accept(s, env, large); !queue.IsKind(err, queue.Broken) {
 		t.Errorf("put: %v", err)
 	}
@@ -441,7 +442,7 @@ func TestDamagedPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			armed := false
-			s, err := Open(t.TempDir(), Options{commit: func(tx *bolt.Tx) error {
+			s, err := Open(t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
 				if armed {
 					return in(tx)
 				}
@@ -474,6 +475,7 @@ func TestUnreadableIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.closeTable()
 	if err := s.db.Close(); err != nil {
 		t.Fatal(err)
 	}

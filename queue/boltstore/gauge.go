@@ -91,18 +91,37 @@ func (s *Store) Gauges() Gauges {
 	if t := s.counts.Load(); t != nil { // nil: open for reading only
 		g.New, g.Deferred, g.Held = t.New, max(0, t.Tried-g.Active), t.Held
 	}
-	err := s.view(func(tx *bolt.Tx) error {
+	if a := s.oldest.Load(); a != nil {
+		g.Oldest = a.at
+	}
+	return g
+}
+
+// arrival is when a message came.
+type arrival struct {
+	id string
+	at time.Time
+}
+
+// noteOldest keeps the arrival of the oldest message for Gauges, which must not wait
+// for a checkpoint.
+func (s *Store) noteOldest() {
+	var now arrival
+	_ = s.view(func(tx *bolt.Tx) error { // damage: see loadCounts
 		k, v := tx.Bucket(bucketMessage).Cursor().First() // ids begin with the time
 		if k == nil {
 			return nil
 		}
+		if a := s.oldest.Load(); a != nil && a.id == string(k) {
+			now = *a
+			return nil
+		}
 		var msg messageRecord
-		err := decode("message", k, v, &msg)
-		g.Oldest = time.Unix(0, msg.Arrived)
-		return err
+		if err := decode("message", k, v, &msg); err != nil {
+			return err
+		}
+		now = arrival{string(k), time.Unix(0, msg.Arrived)}
+		return nil
 	})
-	if err != nil {
-		g.Oldest = time.Time{}
-	}
-	return g
+	s.oldest.Store(&now)
 }

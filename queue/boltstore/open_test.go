@@ -124,7 +124,7 @@ func TestOpenNew(t *testing.T) {
 	d := &faultyDisk{}
 	base := t.TempDir()
 	s := open(t, filepath.Join(base, "queue"), Options{disk: d})
-	want := "sync folder " + filepath.Base(base) + "; sync folder queue; sync folder queue"
+	want := "sync folder " + filepath.Base(base) + "; sync folder queue; sync folder queue; sync folder queue"
 	if got := strings.Join(d.log, "; "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -252,7 +252,7 @@ func TestClose(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	first := true
 	o := Options{Step: func(name string) {
-		if name == "before commit" && first {
+		if name == "journal fsync" && first {
 			first = false
 			close(held)
 			<-release

@@ -186,7 +186,7 @@ func TestTornCommit(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, fileName)
 	var before, after []byte
-	s := open(t, dir, Options{Step: func(step string) {
+	s := open(t, dir, Options{journalBytes: 1, Step: func(step string) {
 		switch step {
 		case "before commit":
 			before = readFile(path)
@@ -212,7 +212,7 @@ func TestTornCommit(t *testing.T) {
 				copy(image[at:at+page], after[at:at+page])
 			}
 		}
-		checkTorn(t, image, old.ID, fresh.ID, false)
+		checkTorn(t, dir, image, old.ID, fresh.ID, false)
 	}
 	for _, octets := range []int{0, 1, 16, 40, 64, 79, page, 2 * page} {
 		image := bytes.Clone(after)
@@ -221,14 +221,15 @@ func TestTornCommit(t *testing.T) {
 			n := min(octets, page)
 			copy(image[at:at+n], after[at:at+n])
 		}
-		checkTorn(t, image, old.ID, fresh.ID, octets >= page)
+		checkTorn(t, dir, image, old.ID, fresh.ID, octets >= page)
 	}
 }
 
-func checkTorn(t *testing.T, image []byte, old, fresh queue.ID, whole bool) {
+func checkTorn(t *testing.T, from string, image []byte, old, fresh queue.ID, whole bool) {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, fileName), image)
+	write(t, filepath.Join(dir, journalName), readFile(filepath.Join(from, journalName)))
 	expectSound(t, dir, false)
 	s, err := Open(dir, Options{})
 	if err != nil {
@@ -246,9 +247,9 @@ func checkTorn(t *testing.T, image []byte, old, fresh queue.ID, whole bool) {
 // TestGroups: messages that come at once share their flushes.
 func TestGroups(t *testing.T) {
 	const writers = 50
-	commits := 0
+	commits := -1 // one opens the store
 	inside, release := make(chan struct{}), make(chan struct{})
-	s := open(t, t.TempDir(), Options{commit: func(tx *bolt.Tx) error {
+	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if commits++; commits == 1 {
 			close(inside)
 			<-release

@@ -169,7 +169,7 @@ func newPut(env queue.Envelope, due time.Time, c content) (*op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &op{put: true, bytes: len(in.inline), apply: in.apply}, nil
+	return &op{put: true, bytes: in.bytes(), apply: in.apply}, nil
 }
 
 func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, error) {
@@ -202,6 +202,16 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 		in.units[d] = unitValue{u, value}
 	}
 	return in, nil
+}
+
+// bytes is about what the message takes in the journal: each unit stands in the
+// indexes, too.
+func (in *insertion) bytes() int {
+	n := len(in.inline) + len(in.value)
+	for d, u := range in.units {
+		n += len(u.value) + 3*(len(d)+idLen+timeLen+len(bucketDestination))
+	}
+	return n
 }
 
 // apply writes the message. It refuses a present id before its first change.

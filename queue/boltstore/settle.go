@@ -21,7 +21,7 @@ func (s *Store) Settle(st queue.Settlement) error {
 		if bounce, err = newInsertion(env, env.Arrived, c); err != nil {
 			return err
 		}
-		bytes = len(st.Bounce.Body)
+		bytes = bounce.bytes()
 	}
 	var file bool
 	err := s.submit(&op{bytes: bytes, apply: func(t *txn) (err error) {

@@ -1,10 +1,13 @@
 // Package boltstore is the queue's store on one bbolt file, queue.db, with
 // larger bodies as files in the folder spool/ beside it. The idea: one
-// goroutine, the committer, gathers all puts, leases and settlements that wait
-// and makes one commit of them, so that many sessions share two disk flushes.
+// goroutine, the committer, gathers all puts, leases and settlements that wait,
+// does them in a transaction of bbolt that stays open, and appends what it did
+// to a journal, so that many sessions share one flush of the disk. From time to
+// time a checkpoint commits the transaction, and the journal begins anew.
 //
-// Start with Open, then commit.go (who waits for what), format.go (what lies
-// where) and put.go, due.go, settle.go (one verb of queue.Store each).
+// Start with Open, then commit.go (who waits for what), memtable.go (the open
+// transaction), journal.go and format.go (what lies where) and put.go, due.go,
+// settle.go (one verb of queue.Store each).
 //
 // It must not lie on a network file system: bbolt's lock and its memory map
 // do not work there.
@@ -33,7 +36,7 @@ var (
 	ErrInUse    = errors.New("in use by another process")
 	ErrVersion  = errors.New("format version not known to this program")
 	ErrNotQueue = errors.New("not a dancemta queue")
-	ErrBodies   = errors.New("the queue file is new, but the spool folder holds bodies of messages")
+	ErrBodies   = errors.New("the queue file is new, but its folder holds a journal or bodies of messages")
 	ErrReadOnly = errors.New("store is open for reading only")
 	errClosed   = errors.New("store is closed")
 	errDamaged  = errors.New("the store is damaged")
@@ -74,7 +77,9 @@ type Options struct {
 	// Step is called with the name of each step of durable work as it begins; crash
 	// tests learn from it where a kill fell.
 	Step   func(string)
-	commit func(*bolt.Tx) error // the flush of queue.db
+	commit func(*bolt.Tx) error // a checkpoint: the two flushes of queue.db
+	// A checkpoint is due when the journal holds so much; 1: with each group.
+	journalBytes int64
 }
 
 func (o *Options) setDefaults() {
@@ -99,6 +104,9 @@ func (o *Options) setDefaults() {
 	if o.disk == nil {
 		o.disk = osDisk{}
 	}
+	if o.journalBytes <= 0 {
+		o.journalBytes = defaultJournalBytes
+	}
 	if o.commit == nil {
 		o.commit = (*bolt.Tx).Commit
 	}
@@ -109,12 +117,14 @@ func (o *Options) setDefaults() {
 
 // Store implements queue.Store.
 type Store struct {
-	o       Options
-	dir     string
-	db      *bolt.DB
-	opened  os.FileInfo // of queue.db
-	spool   spool
-	buffers buffers
+	o      Options
+	dir    string
+	db     *bolt.DB
+	opened os.FileInfo // of queue.db
+
+	openedJournal os.FileInfo // nil: open for reading only
+	spool         spool
+	buffers       buffers
 
 	broken atomic.Pointer[queue.Error] // set once: no promise is made any more
 
@@ -125,11 +135,18 @@ type Store struct {
 	wake    chan struct{} // capacity 1: the committer should look again
 	stopped chan struct{} // closed when the committer has ended
 
-	leases    leases      // of the committer's goroutine alone
+	table     memtable
 	reclaimed atomic.Bool // what an earlier process left under delivery is back in line
 
-	counts atomic.Pointer[tally] // as committed
-	active atomic.Int64          // leases
+	// Of the committer's goroutine alone.
+	leases   leases
+	journal  *journal // nil: open for reading only
+	replayed uint64   // last record that was found when the store was opened
+	crowded  bool     // the last checkpoint found no room on the disk
+
+	counts atomic.Pointer[tally]   // as promised
+	oldest atomic.Pointer[arrival] // of the oldest message
+	active atomic.Int64            // leases
 }
 
 var _ queue.Store = (*Store)(nil)
@@ -151,16 +168,18 @@ func Open(dir string, o Options) (*Store, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() == 0 && o.ReadOnly {
 		return nil, fmt.Errorf("queue file %s: %w", path, ErrNotQueue) // bbolt would want to write
 	}
-	db, err := openBolt(path, o)
-	if err != nil {
+	var err error
+	if s.db, err = openBolt(path, o); err != nil {
 		return nil, err
 	}
-	s.db = db
 	if s.opened, err = os.Stat(path); err == nil {
 		err = s.prepare()
 	}
+	if err == nil && o.ReadOnly {
+		err = s.overlay(path)
+	}
 	if err != nil {
-		db.Close()
+		s.release()
 		return nil, err
 	}
 	if o.ReadOnly {
@@ -170,6 +189,31 @@ func Open(dir string, o Options) (*Store, error) {
 	go s.run()
 	s.reclaim()
 	return s, nil
+}
+
+// overlay shows what the journal holds to a reader, who must write nothing: the
+// open transaction is never committed, and its file cannot be written to. Nobody else
+// may have the store open meanwhile; without records many may read.
+func (s *Store) overlay(path string) error {
+	if has, err := s.hasRecords(); !has || err != nil {
+		return err
+	}
+	if err := s.db.Close(); err != nil {
+		return err
+	}
+	o := s.o
+	o.ReadOnly = false
+	o.openFile = func(name string, _ int, mode os.FileMode) (*os.File, error) {
+		return os.OpenFile(name, os.O_RDONLY, mode)
+	}
+	var err error
+	if s.db, err = openBolt(path, o); err != nil {
+		return err
+	}
+	if err := s.prepare(); err != nil { // another program may have been here meanwhile
+		return err
+	}
+	return s.replayTable(filepath.Join(s.dir, journalName))
 }
 
 // makeFolder makes dir and its name durable.
@@ -245,7 +289,6 @@ func (s *Store) prepare() error {
 	if err := s.migrate(); err != nil {
 		return fmt.Errorf("queue file %s: %w", path, err)
 	}
-	s.loadCounts()
 	// The names queue.db and spool are as dear as what they hold.
 	if err := makeFolder(s.spool.dir, s.o.disk); err != nil {
 		return err
@@ -253,14 +296,23 @@ func (s *Store) prepare() error {
 	if err := s.o.disk.SyncDir(s.dir); err != nil {
 		return err
 	}
+	if err := s.replay(); err != nil {
+		return err
+	}
+	s.loadCounts()
+	s.noteOldest()
 	return s.sweep()
 }
 
-// createFresh makes the buckets of a new store. Bodies that are there already belong
-// to a queue.db that is somewhere else, or not mounted: the sweep would take them
-// for what a crash left.
+// createFresh makes the buckets of a new store. A journal and bodies that are there
+// already belong to a queue.db that is somewhere else, or not mounted: they would be
+// taken for what a crash left.
 func (s *Store) createFresh() error {
-	switch there, err := s.spool.holdsBodies(); {
+	there, err := s.spool.holdsBodies()
+	if !there && err == nil {
+		there, err = s.o.disk.Exists(filepath.Join(s.dir, journalName))
+	}
+	switch {
 	case err != nil:
 		return err
 	case there:
@@ -269,23 +321,45 @@ func (s *Store) createFresh() error {
 	return s.db.Update(createFormat)
 }
 
-// inPlace says whether queue.db is still the file that is open. If it is not, what
-// is written would be gone with this process.
+// inPlace says whether queue.db and the journal are still the files that are open. If
+// they are not, what is written would be gone with this process.
 func (s *Store) inPlace() error {
-	path := filepath.Join(s.dir, fileName)
+	return errors.Join(samePlace(filepath.Join(s.dir, fileName), s.opened),
+		samePlace(filepath.Join(s.dir, journalName), s.openedJournal))
+}
+
+func samePlace(path string, opened os.FileInfo) error {
 	now, err := os.Stat(path)
-	if err == nil && !os.SameFile(now, s.opened) {
+	if err == nil && !os.SameFile(now, opened) {
 		err = fmt.Errorf("%s: %w", path, errMoved)
 	}
 	return err
 }
 
-// Close ends the store after what was asked before.
+// Close ends the store after what was asked before. A checkpoint leaves the journal
+// empty; when that cannot be, the next start reads it.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.poke()
 	<-s.stopped
-	return s.db.Close()
+	var err error
+	if s.table.tx != nil && s.journal != nil && s.broken.Load() == nil {
+		err = s.checkpoint(false)
+	}
+	return errors.Join(err, s.release())
+}
+
+// release lets go of all files.
+func (s *Store) release() error {
+	s.table.Lock()
+	s.closeTable()
+	s.table.Unlock()
+	var err error
+	if s.journal != nil {
+		err = s.journal.f.Close()
+		s.journal = nil
+	}
+	return errors.Join(err, s.db.Close())
 }

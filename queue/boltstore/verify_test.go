@@ -29,13 +29,24 @@ func verify(dir string, swept bool) (faults []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	defer db.Close()
 	v := &verifier{dir: dir, spool: map[string]bool{}}
 	err = db.View(func(tx *bolt.Tx) error {
-		v.tx = tx
 		for err := range tx.Check() {
 			v.fault("bbolt: %v", err)
 		}
+		return nil
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		v.fault("%v", err)
+	}
+	s, err := Open(dir, Options{ReadOnly: true}) // with what its journal holds
+	if err != nil {
+		v.fault("%v", err)
+		return v.faults
+	}
+	defer s.Close()
+	err = s.view(func(tx *bolt.Tx) error {
+		v.tx = tx
 		v.messages()
 		v.strays(bucketUnit)
 		v.strays(bucketBody)
