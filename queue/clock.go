@@ -20,27 +20,28 @@ type clock struct {
 	wall func() time.Time
 
 	mu   sync.Mutex
-	last time.Time // reading of the wall clock, with the monotonic one if it has that
+	last time.Time // by the monotonic clock, which nobody sets
 	time time.Time // of the schedule then
 }
 
 func (c *clock) now() time.Time {
-	wall := c.wall()
+	wall := c.wall().Round(0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last.IsZero() {
-		c.last, c.time = wall, wall.Round(0)
-		return c.time
+	last := c.last
+	c.last = time.Now()
+	if last.IsZero() {
+		c.time = wall
+		return wall
 	}
-	passed := max(0, wall.Sub(c.last)) // by the monotonic clock, which nobody sets
-	c.last = wall
-	switch off := wall.Round(0).Sub(c.time.Add(passed)); {
+	passed := c.last.Sub(last)
+	switch off := wall.Sub(c.time.Add(passed)); {
 	case off > clockTolerance:
 		c.time = c.time.Add(clockHaste * passed)
 	case off < -clockTolerance:
 		c.time = c.time.Add(passed / clockHaste)
 	default:
-		c.time = wall.Round(0)
+		c.time = wall
 	}
 	return c.time
 }

@@ -18,7 +18,8 @@ type Job struct {
 	Attempt     int         // 1 for the first
 	Tries       int         // the same with those that were due but not made: what the next wait counts
 	Size        int64       // octets of the body
-	Expired     bool        // its time is over and its destination is away: to be settled without a delivery
+	Told        bool        // the sender has been told that it waits: see Settlement.Told
+	Away        bool        // its destination is away, but it is time to speak of it: to be settled without a delivery
 	// Open returns the message as it was accepted. It may be called more than
 	// once and from the delivery's goroutine only; the caller closes it.
 	Open func() (io.ReadCloser, error)
@@ -61,6 +62,7 @@ type Outcome struct {
 	RemoteMTA string // host that gave Reply; empty when no server spoke
 	TLS       string // what was wanted and got, for log and list: "dane: TLS1.3 verified 3 1 1", "may: none"
 	Relayed   bool   // delivered to a host that gives no reports (RFC 3461 5.2.2)
+	Final     bool   // delivered to the mailbox: there is nobody behind the host (RFC 2033)
 	// Unreachable: the destination as a whole could not be used, since no host was
 	// reached or each refused the session. It starts the destination's back-off.
 	Unreachable bool

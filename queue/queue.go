@@ -56,6 +56,7 @@ type Options struct {
 	Retry          []time.Duration // waits between attempts, the last repeats; default DefaultRetry
 	Expire         time.Duration   // age at which a deferred message bounces; default 5 days
 	BounceExpire   time.Duration   // the same for mail from the null sender; default 2 days
+	DelayNotice    time.Duration   // age at which a sender hears that his message waits; 0: never
 	Concurrency    int             // deliveries at once; default 50
 	PerDestination int             // deliveries at once to one domain that answers well; default 20
 	// Rate bounds messages in time, and is asked for each; nil: nothing is bounded.

@@ -24,6 +24,18 @@ const (
 	NotifyDelay
 )
 
+// wants reports whether the sender wants to hear of one of these bits. Where he said
+// nothing, he hears of what he would miss (RFC 3461 4.1).
+func (n Notify) wants(what Notify) bool {
+	switch {
+	case n&NotifyNever != 0:
+		return false
+	case n == 0:
+		return what != NotifySuccess
+	}
+	return n&what != 0
+}
+
 // Return says how much of the message comes back with a report (RFC 3461 4.3).
 type Return uint8
 

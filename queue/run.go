@@ -81,7 +81,7 @@ func (r *run) lease() (next time.Time, err error) {
 	jobs, next, err := q.o.Store.Due(DueRequest{
 		Now: now, Max: free, Next: q.next, Horizon: q.o.horizon(),
 		Limit: q.dests.limit, Begin: q.dests.begin, Leased: q.dests.leased,
-		Away: q.dests.away, Expired: q.expired,
+		Away: q.dests.away, Speak: q.speaks,
 		Suspended: q.suspended, Resume: resume,
 	})
 	if err != nil && resume {
@@ -98,28 +98,48 @@ func (r *run) lease() (next time.Time, err error) {
 	for _, job := range jobs {
 		r.start(job)
 	}
+	if err := r.giveUps(); err != nil {
+		return time.Time{}, err
+	}
 	return earliest(earliest(next, r.ends), q.dests.wake()), nil
 }
 
-// start begins a visit, or ends a job that is not to be tried any more.
+// start begins a visit, or settles a job that is not to be tried now.
 func (r *run) start(job Job) {
 	r.active++
-	if job.Expired {
-		go func() { r.done <- r.giveUp(job) }()
+	if job.Away {
+		go func() { r.done <- r.pass(job) }()
 		return
 	}
 	v := r.newVisit(job)
 	go func() { r.done <- v.run() }()
 }
 
-// giveUp settles a job whose time is over and whose destination is away.
-func (r *run) giveUp(job Job) error {
+// pass settles a job whose destination is away, since its sender has to hear of it.
+func (r *run) pass(job Job) error {
 	reply, _ := r.q.dests.away(job.Destination)
 	var outcomes []Outcome
 	for _, to := range job.Recipients {
 		outcomes = append(outcomes, Outcome{Recipient: to.Address, Reply: reply, Unreachable: true})
 	}
 	return r.settle(job, r.q.complete(job, outcomes))
+}
+
+// giveUps ends what an operator gave up, as far as there is room for it.
+func (r *run) giveUps() error {
+	q := r.q
+	all, err := q.o.Store.GiveUps(q.o.Concurrency - r.active)
+	if err := brokenOnly(err); err != nil {
+		return err
+	}
+	if err != nil {
+		maillog.QueueFault(q.log, "", "lease of those given up", err)
+	}
+	for _, g := range all {
+		r.active++
+		go func() { r.done <- r.settleAt(g.Job, q.complete(g.Job, g.Outcomes), g.Next) }()
+	}
+	return nil
 }
 
 // earliest returns the earlier of two times; zero is none.
@@ -172,15 +192,24 @@ func (r *run) ended(err error) error {
 	}
 }
 
-// settle writes down what came of the attempt. As long as it cannot, for want
+// settle writes down what came of the attempt.
+func (r *run) settle(job Job, outcomes []Outcome) error {
+	return r.settleAt(job, outcomes, r.q.next(job.Envelope, job.Tries))
+}
+
+// settleAt writes down what came of a job, of which the rest is due at next. As long as it cannot, for want
 // of room, the unit stays leased: delivered mail must not go out again. Only
 // when the deliveries are cancelled is it given up.
-func (r *run) settle(job Job, outcomes []Outcome) error {
+func (r *run) settleAt(job Job, outcomes []Outcome, next time.Time) error {
 	q := r.q
-	st := Settlement{ID: job.ID, Destination: job.Destination, Outcomes: outcomes, Next: q.next(job.Envelope, job.Tries), Now: q.o.Now()}
+	notice, err := q.notice(job, outcomes)
+	if err != nil {
+		maillog.QueueFault(q.log, string(job.ID), "bounce", err)
+		outcomes = postponed(outcomes)
+	}
+	st := Settlement{ID: job.ID, Destination: job.Destination, Outcomes: outcomes, Next: next, Now: q.o.Now(),
+		Bounce: notice.bounce, Told: notice.late}
 	q.logOutcomes(job, st)
-	notice := q.notice(job, outcomes)
-	st.Bounce = notice.bounce
 	for {
 		err := q.o.Store.Settle(st)
 		switch {

@@ -36,6 +36,10 @@ type Store interface {
 	// r.Limit, suspended or under delivery do not count.
 	Due(r DueRequest) (jobs []Job, next time.Time, err error)
 
+	// Waiting counts the units of a destination that wait for their time or for a
+	// place, up to most.
+	Waiting(destination string, most int) (int, error)
+
 	// Settle ends a lease: outcomes, the next time and the bounce are written
 	// in one transaction. A message without open recipients is removed.
 	// ErrNotFound: the lease's message is not there.
@@ -90,9 +94,10 @@ type DueRequest struct {
 	Leased func(destination string)
 	// Away says that a destination is not to be tried now, and what its units are to
 	// show for it: those that are due are moved on without an attempt. One of which
-	// Expired says so is leased with Job.Expired instead.
-	Away    func(destination string) (reply string, away bool)
-	Expired func(env Envelope) bool
+	// Speak says that its sender has to hear of it is leased with Job.Away instead;
+	// told is Job.Told.
+	Away  func(destination string) (reply string, away bool)
+	Speak func(env Envelope, told bool) bool
 	// Suspended sets a destination aside, until a request with Resume finds it so no
 	// more.
 	Suspended func(destination string) bool
@@ -112,6 +117,7 @@ type Settlement struct {
 	Outcomes    []Outcome // of leased recipients; one that is missing is Deferred
 	Next        time.Time // when the deferred ones are due again; zero: at once
 	Bounce      *Bounce   // nil: none
+	Told        bool      // Bounce tells the sender that it waits, or he wants to hear nothing: later jobs of the unit know
 	Now         time.Time // for the history; zero: the time of day
 }
 

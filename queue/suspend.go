@@ -47,3 +47,13 @@ func (r *run) resuming(now time.Time) bool {
 	r.ends = r.q.suspensions.ends(now)
 	return r.q.resume.Swap(false)
 }
+
+// Edit does what an operator wants with a message. ErrNotFound.
+func (q *Queue) Edit(id ID, e Edit) (recipients int, err error) {
+	if e.Now.IsZero() {
+		e.Now = q.clock.now()
+	}
+	recipients, err = q.o.Store.Edit(id, e)
+	q.poke()
+	return recipients, err
+}

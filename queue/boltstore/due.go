@@ -85,6 +85,9 @@ func (s *Store) look(w *walk) (some bool, next time.Time, err error) {
 			k, _ := w.ready(c, nil)
 			some = some || k != nil
 		}
+		if parked, _ := tx.Bucket(bucketParked).Cursor().First(); w.r.Resume && parked != nil {
+			some = true
+		}
 		next = w.nextTime()
 		return nil
 	})
@@ -341,7 +344,7 @@ func (t *txn) job(u unit, rec *unitRecord) (*queue.Job, error) {
 	if err := decode("message", []byte(u.id), t.message.Get([]byte(u.id)), &msg); err != nil {
 		return nil, err
 	}
-	job := &queue.Job{ID: u.id, Destination: u.destination, Envelope: msg.envelope(u.id), Size: msg.Size, Attempt: rec.Attempt}
+	job := &queue.Job{ID: u.id, Destination: u.destination, Envelope: msg.envelope(u.id), Size: msg.Size, Attempt: rec.Attempt, Told: rec.Told}
 	for _, rcpt := range rec.Recipients {
 		if rcpt.waits() {
 			job.Recipients = append(job.Recipients, asked(job.Envelope, rcpt.Address.Address))
@@ -385,10 +388,10 @@ func (w *walk) moveUnit(from lane, u unit, reply string) error {
 	if err != nil {
 		return err
 	}
-	if w.r.Expired != nil && w.r.Expired(job.Envelope) {
+	if w.r.Speak != nil && w.r.Speak(job.Envelope, job.Told) {
 		job, err = w.t.lease(from.line, w.r, 0)
 		if err == nil {
-			job.Expired = true
+			job.Away = true
 			w.jobs = append(w.jobs, *job)
 		}
 		return err

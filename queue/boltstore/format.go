@@ -95,6 +95,7 @@ type askedRecord struct {
 type unitRecord struct {
 	Attempt    int               `json:"attempt"`
 	Passed     int               `json:"passed,omitempty"` // times that it was due and its destination away
+	Told       bool              `json:"told,omitempty"`   // its sender knows that it waits
 	Lane       uint64            `json:"lane,omitempty"`   // number of its sender
 	Next       int64             `json:"next"`             // nanoseconds since 1970; 0: final
 	Recipients []recipientRecord `json:"to"`

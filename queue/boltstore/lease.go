@@ -1,6 +1,8 @@
 package boltstore
 
 import (
+	"bytes"
+
 	bolt "go.etcd.io/bbolt"
 
 	"dancemta/queue"
@@ -101,4 +103,17 @@ func (t *txn) reclaim() error {
 		}
 	}
 	return nil
+}
+
+// Waiting implements queue.Store.
+func (s *Store) Waiting(destination string, most int) (n int, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		prefix := destinationPrefix(destination)
+		c := tx.Bucket(bucketDestination).Cursor()
+		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && n < most; k, _ = c.Next() {
+			n++
+		}
+		return nil
+	})
+	return n, err
 }

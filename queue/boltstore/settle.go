@@ -69,6 +69,7 @@ func (t *txn) finish(st queue.Settlement) (file bool, err error) {
 	}
 	before := *rec
 	before.Recipients = slices.Clone(rec.Recipients)
+	rec.Told = rec.Told || st.Told
 	rec.record(st.Outcomes)
 	if rec.Next != 0 {
 		rec.Next = stamp(st.Next)
