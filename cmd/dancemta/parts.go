@@ -27,6 +27,7 @@ import (
 	"dancemta/queue"
 	"dancemta/queue/boltstore"
 	"dancemta/queue/deliver"
+	"dancemta/queue/tlsrpt"
 	"dancemta/smtpd"
 	"dancemta/smtpd/policy"
 )
@@ -48,6 +49,7 @@ type parts struct {
 	verifier *daneclient.Verifier
 	store    *boltstore.Store
 	queue    *queue.Queue
+	reports  *tlsrpt.Reporter // nil: nobody is sent reports about TLS
 	smtp     *smtpd.Server
 	admin    *admin.Server
 }
@@ -91,6 +93,10 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 
 // assemble makes what stands on resolver and store.
 func (p *parts) assemble() error {
+	var err error
+	if p.reports, err = p.newReporter(); err != nil {
+		return err
+	}
 	deliverer, err := deliver.New(p.deliverOptions())
 	if err != nil {
 		return err
@@ -215,6 +221,7 @@ func (p *parts) deliverOptions() deliver.Options {
 		MXPort:              p.cfg.Delivery.MXPort,
 		AllowPrivateTargets: p.cfg.Delivery.AllowPrivateTargets,
 		OwnAddresses:        ownAddresses(p.cfg),
+		OnTLS:               p.countTLS(),
 		Logger:              p.log,
 	}
 }

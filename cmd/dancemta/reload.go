@@ -69,6 +69,7 @@ func needRestart(old, new *config.Config) []string {
 		{"limits", old.Limits, new.Limits},
 		{"queue", old.Queue, new.Queue},
 		{"delivery", old.Delivery, new.Delivery},
+		{"tls_reports", old.TLSReports, new.TLSReports},
 		{"metrics", old.Metrics, new.Metrics},
 	} {
 		if !reflect.DeepEqual(t.old, t.new) {

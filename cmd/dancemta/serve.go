@@ -39,8 +39,8 @@ func newServe() *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server in the foreground; the log goes to standard error.
 
-SIGHUP reads rules, relay domains, recipient files, the certificate and the trust
-anchors again; a mistake in them keeps the old ones. SIGTERM stops: sessions may
+SIGHUP reads rules, relay domains, recipient files, the certificate, DKIM keys and the
+trust anchors again; a mistake in them keeps the old ones. SIGTERM stops: sessions may
 end their message, deliveries too, the queue stays on disk.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -107,6 +107,9 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	queueCtx, stopQueue := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopQueue()
 	wait.Go(func() { p.runQueue(queueCtx) })
+	if p.reports != nil {
+		wait.Go(func() { p.reports.Run(queueCtx) })
+	}
 	testCtx, stopTest := selfTestContext(ctx)
 	defer stopTest()
 	wait.Go(func() { p.selfTest(testCtx) })
