@@ -79,6 +79,25 @@ func Bounced(l *slog.Logger, queueID, bounceID, sender string, rcpts int) {
 		slog.Int("rcpts", rcpts))
 }
 
+// Report is a message of ours that tells a sender of mail that is late or has
+// arrived.
+type Report struct {
+	QueueID, ReportID, Sender string
+	Delayed, Arrived          int // recipients
+}
+
+// Reported: a report has been queued.
+func Reported(l *slog.Logger, r Report) {
+	attrs := []slog.Attr{slog.String("queue_id", r.QueueID), slog.String("report_id", r.ReportID), slog.String("sender", Clean(r.Sender))}
+	if r.Delayed > 0 {
+		attrs = append(attrs, slog.Int("delayed", r.Delayed))
+	}
+	if r.Arrived > 0 {
+		attrs = append(attrs, slog.Int("arrived", r.Arrived))
+	}
+	emit(l, slog.LevelInfo, "reported", attrs...)
+}
+
 // DoubleBounce: a message with the null sender failed; nobody can be told but
 // the reader of this line.
 func DoubleBounce(l *slog.Logger, queueID string, rcpts int) {
