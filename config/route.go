@@ -32,16 +32,27 @@ func (r *RouteDomain) UnmarshalText(b []byte) error {
 }
 
 // Matches reports whether a destination, a domain in A-labels or an address
-// literal, is meant, and how closely: the more, the closer.
-func (r RouteDomain) Matches(destination string) (closeness int, ok bool) {
+// literal, is meant.
+func (r RouteDomain) Matches(destination string) bool {
 	rest, starred := strings.CutPrefix(string(r), "*")
 	switch {
 	case r == pattern.Any:
-		return 0, true
+		return true
 	case starred: // whole labels, at least one, since rest begins with a dot
-		return len(rest), len(destination) > len(rest) && strings.HasSuffix(destination, rest)
+		return len(destination) > len(rest) && strings.HasSuffix(destination, rest)
 	}
-	return maxCloseness, string(r) == destination
+	return string(r) == destination
+}
+
+// Closeness orders those that match one destination: the more, the closer.
+func (r RouteDomain) Closeness() int {
+	switch {
+	case r == pattern.Any:
+		return 0
+	case strings.HasPrefix(string(r), "*"):
+		return len(r)
+	}
+	return maxCloseness
 }
 
 const maxCloseness = 1 << 10 // above the length of every name

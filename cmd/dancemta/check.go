@@ -19,10 +19,10 @@ func newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Look for whatever would keep the server from working",
-		Long: `Read the configuration and the files that it names, try the folder of the queue
-and the resolvers, and say what is wrong and what to do about it. Nothing is
-changed, and a running server is not disturbed. The exit code is 6 when there is
-a problem; warnings alone leave it at 0.`,
+		Long: `Read the configuration and the files that it names, try the folder of the queue,
+the resolvers and the next hops of all routes, and say what is wrong and what to
+do about it. Nothing is changed, and a running server is not disturbed. The exit
+code is 6 when there is a problem; warnings alone leave it at 0.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"net"
 	"strconv"
 
@@ -37,17 +36,9 @@ func ownIdentities(cfg *config.Config) (all []ownIdentity) {
 			all = addOwn(all, ownIdentity{kind: ownServer, what: "listener " + l.Name, port: portOf(l.Address)}, cert)
 		}
 	}
-	for _, d := range cfg.RelayDomains {
-		if cert, err := newClientCertificate(d); err == nil && cert != nil {
-			all = addOwn(all, ownIdentity{kind: ownClient, what: "relay_domain " + d.Domain.String(), name: d.ClientName.Name}, cert)
-		}
-	}
-	for _, r := range cfg.Routes {
-		if r.ClientCertificate == "" {
-			continue
-		}
-		if cert, err := servercert.New(string(r.ClientCertificate), string(r.ClientKey)); err == nil {
-			all = addOwn(all, ownIdentity{kind: ownClient, what: "route " + fmt.Sprint(r.Domain), name: r.ClientName.Name}, cert)
+	for _, w := range waysOut(cfg) {
+		if cert, err := newClientCertificate(w); err == nil && cert != nil {
+			all = addOwn(all, ownIdentity{kind: ownClient, what: w.what, name: w.conf.ClientName.Name}, cert)
 		}
 	}
 	if cert, err := newDNSCertificate(cfg.DNS); err == nil && cert != nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -58,7 +57,7 @@ type parts struct {
 type live struct {
 	rules  *policy.Rules
 	signer *msgauth.Signer
-	routes map[string]deliver.Route // by recipient domain
+	routes routes
 }
 
 func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Options) (*parts, error) {
@@ -148,7 +147,7 @@ func newCertificate(c config.TLS) (*servercert.Store, error) {
 
 // newLive reads the rules and the files that they name.
 func newLive(cfg *config.Config) (*live, error) {
-	l := &live{routes: map[string]deliver.Route{}}
+	l := &live{}
 	o := policy.Options{Postmaster: cfg.Postmaster, Hostname: cfg.Hostname}
 	for i, r := range cfg.Rules {
 		rule := policy.Rule{
@@ -172,11 +171,11 @@ func newLive(cfg *config.Config) (*live, error) {
 			return nil, err
 		}
 		o.RelayDomains = append(o.RelayDomains, domain)
-		if l.routes[d.Domain.String()], err = newRoute(d, cfg.DANE); err != nil {
-			return nil, err
-		}
 	}
 	var err error
+	if l.routes, err = newRoutes(cfg); err != nil {
+		return nil, err
+	}
 	if l.signer, err = newSigner(cfg); err != nil {
 		return nil, err
 	}
@@ -217,46 +216,17 @@ func (p *parts) deliverOptions() deliver.Options {
 	return deliver.Options{
 		Hostname:            p.cfg.Hostname,
 		Resolver:            p.resolver,
-		Route:               func(destination string) deliver.Route { return p.live.Load().routes[destination] },
+		Route:               func(destination string) deliver.Route { return p.live.Load().routes.route(destination) },
 		MXPort:              p.cfg.Delivery.MXPort,
 		AllowPrivateTargets: p.cfg.Delivery.AllowPrivateTargets,
 		OwnAddresses:        ownAddresses(p.cfg),
 		OnTLS:               p.countTLS(),
+		OwnPorts:            ownPorts(p.cfg),
+		Hello:               p.cfg.Delivery.Helo,
+		Source4:             p.cfg.Delivery.SourceIPv4.Addr,
+		Source6:             p.cfg.Delivery.SourceIPv6.Addr,
 		Logger:              p.log,
 	}
-}
-
-// ownAddresses lists where a delivery would come back to ourselves: addresses on
-// which we listen at the port of mail exchangers.
-func ownAddresses(cfg *config.Config) []netip.Addr {
-	var own []netip.Addr
-	for _, l := range cfg.Listeners {
-		host, port, err := net.SplitHostPort(string(l.Address))
-		if err != nil || port != fmt.Sprint(cfg.Delivery.MXPort) {
-			continue
-		}
-		ip, err := netip.ParseAddr(host)
-		if err == nil && !ip.IsUnspecified() {
-			own = append(own, ip)
-			continue
-		}
-		own = append(own, interfaceAddresses()...)
-	}
-	return own
-}
-
-func interfaceAddresses() []netip.Addr {
-	var all []netip.Addr
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil // the name in the MX list still shows a loop, and so does the count of Received lines
-	}
-	for _, a := range addrs {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-			all = append(all, prefix.Addr())
-		}
-	}
-	return all
 }
 
 func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
@@ -271,6 +241,7 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Concurrency: p.cfg.Queue.Concurrency, PerDestination: p.cfg.Queue.PerDestination,
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
 		Sign:            p.signBounce,
+		Rate:            func(destination string) queue.Rate { return p.live.Load().routes.rate(destination) },
 		OnOutcome:       p.countOutcomes(),
 	}
 }

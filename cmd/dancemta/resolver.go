@@ -126,6 +126,7 @@ func (r *report) dns(ctx context.Context, cfg *config.Config) {
 			r.warning("%s", w)
 		}
 	}
+	unbounded := ctx
 	ctx, cancel := selfTestContext(ctx)
 	defer cancel()
 	broken := resolver.SelfTest(ctx)
@@ -141,6 +142,7 @@ func (r *report) dns(ctx context.Context, cfg *config.Config) {
 	r.hostname(ctx, cfg, resolver)
 	r.dkim(ctx, cfg, resolver)
 	r.own(ctx, cfg, resolver)
+	r.tryRoutes(unbounded, cfg, resolver) // each has its own time
 }
 
 // anchors says of each trust anchor whether the live root has its key: a root

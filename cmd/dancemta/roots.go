@@ -11,8 +11,13 @@ import (
 // readRoots returns the CAs behind TLSA records of usages 0 and 1; nil when the
 // configuration names none, which makes these records unusable.
 func readRoots(c config.DANE) (*x509.CertPool, error) {
-	hint := "see dane.pkix_roots in the configuration"
-	switch c.PKIXRoots {
+	return readPool(c.PKIXRoots, "see dane.pkix_roots in the configuration")
+}
+
+// readPool returns nil where no CAs are named. hint is for people whose file is no
+// good.
+func readPool(roots config.PKIXRoots, hint string) (*x509.CertPool, error) {
+	switch roots {
 	case "":
 		return nil, nil
 	case config.SystemRoots:
@@ -25,9 +30,9 @@ func readRoots(c config.DANE) (*x509.CertPool, error) {
 		}
 		return pool, nil
 	}
-	text, err := readKeyFile(string(c.PKIXRoots))
+	text, err := readKeyFile(string(roots))
 	if err != nil {
 		return nil, unavailable(err, hint)
 	}
-	return poolOf(string(c.PKIXRoots), text, hint)
+	return poolOf(string(roots), text, hint)
 }

@@ -46,7 +46,8 @@ const (
 	statusNoAnswer = "4.4.1"
 	statusNoTLS    = "4.7.10" // RFC 5248 2: encryption needed
 	statusConfig   = "4.3.5"  // ours, and so for the operator to mend
-	statusOwnHop   = "4.4.6"  // a loop, but one that the operator can mend
+	statusNoLogin  = "4.7.0"
+	statusOwnHop   = "4.4.6" // a loop, but one that the operator can mend
 )
 
 func (v *verdict) isLoop() bool { return v != nil && v.status == statusLoop }

@@ -47,29 +47,35 @@ func (d *Deliverer) connect(ctx context.Context, t target, implicit *tls.Config)
 	return smtpclient.New(ctx, conn, smtpclient.Options{Hostname: cmp.Or(t.host.hello, d.o.Hello), LMTP: t.host.lmtp, TLS: implicit, Timeouts: d.o.Timeouts})
 }
 
-// enter makes a session with t that meets what is demanded of its TLS, and logs
-// in where the route says so. The handshake is never nil.
-func (s *visit) enter(ctx context.Context, a *attempt, t target) (*smtpclient.Client, *handshake, error) {
-	if t.host.unix != "" { // nobody else can be at its other end
-		c, err := s.connect(ctx, t, nil)
-		return c, &handshake{demand: demand{wanted: "unix"}}, err
-	}
-	dem, v := s.demandTLS(ctx, a.route, t.host, a.job.Envelope)
-	if v != nil {
-		return nil, &handshake{demand: dem}, refused{v}
-	}
-	c, state, err := s.session(ctx, a.job.ID, t, dem)
+// enter makes a session with t and logs in where the route says so. The handshake
+// is never nil.
+func (d *Deliverer) enter(ctx context.Context, a *attempt, t target) (*smtpclient.Client, *handshake, error) {
+	c, state, err := d.reach(ctx, a, t)
 	if err != nil {
 		return nil, state, err
-	}
-	if state.verified() {
-		c.MarkVerified()
 	}
 	if err := login(ctx, c, a.route.Auth); err != nil {
 		c.Quit(ctx)
 		return nil, state, err
 	}
 	return c, state, nil
+}
+
+// reach makes a session with t that meets what is demanded of its TLS.
+func (d *Deliverer) reach(ctx context.Context, a *attempt, t target) (*smtpclient.Client, *handshake, error) {
+	if t.host.unix != "" { // nobody else can be at its other end
+		c, err := d.connect(ctx, t, nil)
+		return c, &handshake{demand: demand{wanted: "unix"}}, err
+	}
+	dem, v := d.demandTLS(ctx, a.route, t.host, a.job.Envelope)
+	if v != nil {
+		return nil, &handshake{demand: dem}, refused{v}
+	}
+	c, state, err := d.session(ctx, a.job.ID, t, dem)
+	if err == nil && state.verified() {
+		c.MarkVerified()
+	}
+	return c, state, err
 }
 
 // refused is a verdict on a host that was not even called.
@@ -86,15 +92,19 @@ func login(ctx context.Context, c *smtpclient.Client, a Auth) error {
 	switch {
 	case a.isNone():
 		return nil
-	case a.External && c.OffersExternal():
+	case !offersLogin(c, a):
+		err = &smtpclient.Error{Step: "AUTH", Err: errNoLogin, Status: statusNoLogin}
+	case a.External:
 		err = c.AuthExternal(ctx)
-	case !a.External && c.OffersPlain():
-		err = c.AuthPlain(ctx, a.User, a.Password)
 	default:
-		err = &smtpclient.Error{Step: "AUTH", Err: errNoLogin, Status: "4.7.0"}
+		err = c.AuthPlain(ctx, a.User, a.Password)
 	}
 	if e, ok := errors.AsType[*smtpclient.Error](err); ok {
 		e.Permanent, e.OtherHost = false, true
 	}
 	return err
+}
+
+func offersLogin(c *smtpclient.Client, a Auth) bool {
+	return a.isNone() || a.External && c.OffersExternal() || !a.External && c.OffersPlain()
 }

@@ -114,7 +114,7 @@ func (s *visit) afresh(ctx context.Context, a *attempt) {
 func (s *visit) call(ctx context.Context, a *attempt, t target) {
 	for {
 		s.leave(ctx)
-		if !s.begin(ctx, a, t) {
+		if !s.open(ctx, a, t) {
 			return
 		}
 		before := len(a.open)
@@ -125,8 +125,8 @@ func (s *visit) call(ctx context.Context, a *attempt, t target) {
 	}
 }
 
-// begin makes the session with t, or notes why there is none.
-func (s *visit) begin(ctx context.Context, a *attempt, t target) bool {
+// open makes the session with t, or notes why there is none.
+func (s *visit) open(ctx context.Context, a *attempt, t target) bool {
 	c, state, err := s.enter(ctx, a, t)
 	if a.tls = state.String(); err != nil {
 		a.note(new(hostVerdict(t, err)))
