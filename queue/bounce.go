@@ -188,7 +188,7 @@ func (q *Queue) logNotice(job Job, n notice) {
 	if n.bounce == nil {
 		return
 	}
-	id, to := string(n.bounce.Envelope.ID), n.bounce.Envelope.Recipients[0].Address.String()
+	id, to := string(n.bounce.Envelope.ID), n.bounce.Envelope.Recipients[0].Address.ASCII()
 	if failed := n.told[dsn.Failed]; failed > 0 {
 		maillog.Bounced(q.log, string(job.ID), id, to, failed)
 	}

@@ -60,7 +60,7 @@ func (q *Queue) logOutcomes(job Job, st Settlement) {
 		}
 		d := maillog.Delivery{
 			QueueID: string(job.ID), Session: job.Envelope.Session, Identity: job.Envelope.Identity,
-			Rcpt: o.Recipient.String(), Destination: job.Destination, Remote: o.RemoteMTA, TLS: o.TLS, Status: o.Status, Reply: o.Reply,
+			Rcpt: o.Recipient.ASCII(), Destination: job.Destination, Remote: o.RemoteMTA, TLS: o.TLS, Status: o.Status, Reply: o.Reply,
 		}
 		switch o.Result {
 		case Delivered:

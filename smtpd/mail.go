@@ -55,7 +55,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 		r.answer = tooBig // RFC 1870 6.1
 	default:
 		tx := &transaction{sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}}
-		r.sender = sender.String()
+		r.sender = sender.ASCII()
 		if s.identify(tx, &r) {
 			s.tx = tx
 			return nil
@@ -125,7 +125,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) (err error) {
 		r.answer = noMail
 		return s.refuse(r)
 	}
-	r.sender, r.identity = tx.sender.String(), tx.identity
+	r.sender, r.identity = tx.sender.ASCII(), tx.identity
 	rcpt, perr := mailaddr.FromUnquoted(to)
 	switch {
 	case !tx.asked.utf8 && !isASCII(to):
@@ -137,7 +137,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) (err error) {
 	case tx.taken >= s.opts.MaxRecipients:
 		r.answer = tooManyRecipients
 	default:
-		r.rcpt = rcpt.String()
+		r.rcpt = rcpt.ASCII()
 		if s.mayReach(tx, rcpt, &r) {
 			tx.add(recipient(s.mailbox(rcpt), opts))
 			return nil
@@ -228,7 +228,7 @@ func (s *session) Data(body io.Reader) (err error) {
 	env.TLSOptional = !env.RequireTLS && message.tlsOptional() // RFC 8689 4.1: the parameter wins
 	domain, err := s.keep(tx, env, header, message)
 	if err != nil {
-		r.sender, r.identity, r.queueID = env.Sender.String(), tx.identity, string(env.ID)
+		r.sender, r.identity, r.queueID = env.Sender.ASCII(), tx.identity, string(env.ID)
 		r.answer, r.detail = storeAnswer(err), err.Error()
 		if in.fault != nil { // the peer gave it up, or the wire did and has told the peer why
 			r.reason, r.detail = "aborted", fmt.Sprintf("after %d octets: %v", in.size, in.fault)
@@ -238,7 +238,7 @@ func (s *session) Data(body io.Reader) (err error) {
 	size := int64(len(header)) + in.size
 	s.opts.Counters.Accepted(s.Kind, size)
 	maillog.Queued(s.opts.Logger, s.log, maillog.Message{QueueID: string(env.ID), Identity: tx.identity, Rule: tx.rule,
-		Sender: env.Sender.String(), Rcpts: len(env.Recipients), Size: size, DKIM: domain})
+		Sender: env.Sender.ASCII(), Rcpts: len(env.Recipients), Size: size, DKIM: domain})
 	return queued.reply(s.log.ID, string(env.ID))
 }
 
