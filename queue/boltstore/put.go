@@ -13,8 +13,6 @@ import (
 	"dancemta/queue"
 )
 
-var errExists = errors.New("a message of this id is already in the queue")
-
 // buffers hold bodies while they wait for their commit.
 type buffers struct{ pool sync.Pool }
 
@@ -33,24 +31,33 @@ func (b *buffers) put(v *bytes.Buffer) {
 // Put implements queue.Store. A body that proves to be large goes to the
 // spool first; the commit of its envelope is what makes it a message.
 func (s *Store) Put(ctx context.Context, env queue.Envelope, due time.Time, body io.Reader) error {
+	return s.takeIn(ctx, env.ID, body, func(c content) (*insertion, error) { return newInsertion(env, due, c) })
+}
+
+// takeIn reads a body and makes it a message with the records that records gives.
+func (s *Store) takeIn(ctx context.Context, id queue.ID, body io.Reader, records func(content) (*insertion, error)) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
 	buf := s.buffers.get()
 	defer s.buffers.put(buf)
-	size, spooled, err := s.readBody(ctx, env.ID, buf, body)
+	size, spooled, err := s.readBody(ctx, id, buf, body)
 	if err != nil {
 		return err
 	}
 	s.o.Step("body read")
-	o, err := newPut(env, due, content{size: size, spooled: spooled, inline: buf.Bytes()})
+	c := content{size: size, spooled: spooled}
+	if !spooled {
+		c.inline = buf.Bytes()
+	}
+	in, err := records(c)
 	if err == nil {
-		err = s.submit(o)
+		err = s.submit(&op{put: true, bytes: in.bytes(), apply: in.apply})
 	}
 	// After Broken the envelope may stand in the store all the same: then its
 	// body must stay too. The next start sweeps it if not.
 	if err != nil && spooled && !queue.IsKind(err, queue.Broken) {
-		s.spool.remove(env.ID)
+		s.spool.remove(id)
 	}
 	return err
 }
@@ -111,7 +118,7 @@ func (s *Store) readBody(ctx context.Context, id queue.ID, buf *bytes.Buffer, bo
 func (s *Store) spoolError(err error) error {
 	var sync *syncError
 	switch {
-	case errors.Is(err, errExists):
+	case errors.Is(err, queue.ErrExists):
 		return err
 	case errors.As(err, &sync):
 		return s.fail(err)
@@ -161,21 +168,12 @@ type insertion struct {
 	due   int64
 	value []byte // messageRecord
 	units map[string]unitValue
+	// restored: it comes out of a backup, and is refused if it has ended here.
+	restored bool
 	content
 }
 
-func newPut(env queue.Envelope, due time.Time, c content) (*op, error) {
-	in, err := newInsertion(env, due, c)
-	if err != nil {
-		return nil, err
-	}
-	return &op{put: true, bytes: in.bytes(), apply: in.apply}, nil
-}
-
 func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, error) {
-	if c.spooled {
-		c.inline = nil
-	}
 	if len(env.ID) != idLen {
 		return nil, fmt.Errorf("queue id %.40q: not of %d octets", string(env.ID), idLen)
 	}
@@ -216,8 +214,8 @@ func (in *insertion) bytes() int {
 
 // apply writes the message. It refuses a present id before its first change.
 func (in *insertion) apply(t *txn) error {
-	if t.message.Get([]byte(in.id)) != nil {
-		return fmt.Errorf("%s: %w", in.id, errExists)
+	if err := known(t.Tx, in.id); errors.Is(err, queue.ErrExists) || in.restored && err != nil {
+		return err
 	}
 	if err := in.write(t); err != nil {
 		return &dirtyError{err}
@@ -241,6 +239,9 @@ func (in *insertion) write(t *txn) error {
 			return err
 		}
 		if err := t.enter(unit{in.id, d}, u.rec); err != nil {
+			return err
+		}
+		if err := t.markGiveUp(unit{in.id, d}, false, u.rec.givenUp()); err != nil {
 			return err
 		}
 		t.counts.add(u.rec, 1)

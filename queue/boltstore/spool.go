@@ -70,7 +70,7 @@ func (p *spool) fill(f file, r io.Reader) (n int64, err error) {
 // the name cannot be taken between the look and the rename.
 func (p *spool) publish(id queue.ID, tmp string) error {
 	if there, err := p.disk.Exists(p.path(id)); there || err != nil {
-		return errors.Join(err, fmt.Errorf("%s: %w", id, errExists))
+		return errors.Join(err, fmt.Errorf("%s: %w", id, queue.ErrExists))
 	}
 	p.step("spool rename")
 	if err := p.disk.Rename(tmp, p.path(id)); err != nil {
