@@ -96,8 +96,10 @@ func (a *attempt) record(t target, c *smtpclient.Client, results []smtpclient.Re
 		switch e := r.Err; {
 		case e == nil:
 			a.set(i, verdict{queue.Delivered, r.Reply.EnhancedStatus(), r.Reply.String(), t.host.String()})
-			// RFC 3461 5.2.2: whoever hands mail to a host without DSN says so.
-			a.outcomes[i].Relayed = a.job.Recipients[i].Notify&queue.NotifySuccess != 0 && !c.OffersDSN()
+			// RFC 3461 5.2.2, 5.2.3: whoever hands mail to a host without DSN, or to a mail
+			// store, says so.
+			asked := a.job.Recipients[i].Notify&queue.NotifySuccess != 0 && !c.OffersDSN()
+			a.outcomes[i].Relayed, a.outcomes[i].Final = asked && !t.host.lmtp, asked && t.host.lmtp
 		case e.TooMany() && some: // RFC 5321 4.5.3.1.10; only so does it come to an end
 			again = append(again, i)
 		case e.OtherHost:
