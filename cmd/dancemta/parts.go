@@ -238,6 +238,7 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Store: p.store, Deliverer: d, Logger: p.log,
 		Hostname: p.cfg.Hostname.String(), Postmaster: p.cfg.Postmaster,
 		Retry: retry, Expire: p.cfg.Queue.Expire.Duration, BounceExpire: p.cfg.Queue.BounceExpire.Duration,
+		DelayNotice: p.cfg.Queue.DelayNotice.Duration,
 		Concurrency: p.cfg.Queue.Concurrency, PerDestination: p.cfg.Queue.PerDestination,
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
 		Sign:            p.signBounce,
