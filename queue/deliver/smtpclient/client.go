@@ -16,7 +16,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +77,7 @@ type Client struct {
 	lmtp   bool
 	limits Timeouts
 
+	greeting   Reply
 	extensions map[string]string // of the last EHLO, keywords in upper case
 	verified   bool              // TLS has proved who the server is
 	mails      int               // transactions begun
@@ -110,6 +113,7 @@ func (c *Client) greet(ctx context.Context, config *tls.Config) *Error {
 	if e == nil {
 		e = c.refusal(stepGreeting, greeting, 2)
 	}
+	c.greeting = greeting
 	if e != nil && e.Reply.Code == 0 && config != nil {
 		return handshakeError(ctx, stepTLS, e.Err) // see StartTLS
 	}
@@ -161,6 +165,24 @@ func (c *Client) Extension(keyword string) (params string, ok bool) {
 	params, ok = c.extensions[keyword]
 	return params, ok
 }
+
+// Greeting returns what the server said first.
+func (c *Client) Greeting() Reply { return c.greeting }
+
+// Extensions returns what the last EHLO offered, with parameters, in the order of
+// the keywords: cleaned, and no more than maxShownExtensions.
+func (c *Client) Extensions() (list []string) {
+	for _, keyword := range slices.Sorted(maps.Keys(c.extensions)) {
+		if len(list) == maxShownExtensions {
+			break
+		}
+		list = append(list, clean(strings.TrimSpace(keyword+" "+c.extensions[keyword])))
+	}
+	return list
+}
+
+// maxShownExtensions is more than any server has: they are shown to people.
+const maxShownExtensions = 50
 
 // MarkVerified says that TLS has proved who the server is: only then it is told a
 // password, or given a message that requires TLS. In clear it does nothing.
