@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(testing.TB) Open) {
 		{"lease", testLease},
 		{"lease lost in a crash", testLeaseLost},
 		{"settle", testSettle},
+		{"told", testTold},
 		{"settle without a time", testSettleNoTime},
 		{"settle bounce", testSettleBounce},
 		{"settle bounce refused", testSettleBounceRefused},
