@@ -59,6 +59,9 @@ func needPrograms(t *testing.T) {
 	if exec.Command("perl", "-MNet::SSLeay", "-e", "1").Run() != nil {
 		missing = append(missing, "perl's Net::SSLeay, for swaks")
 	}
+	if exec.Command("/usr/bin/python3", "-c", "import dkim, nacl").Run() != nil {
+		missing = append(missing, "Debian's python3-dkim and python3-nacl")
+	}
 	if !haveLibssl() {
 		missing = append(missing, "libssl-dev, for the peer in C")
 	}
