@@ -140,13 +140,13 @@ func (s *visit) open(ctx context.Context, a *attempt, t target) bool {
 }
 
 func isTLS(err error) bool {
-	return errors.Is(err, errNoTLS) || errors.Is(err, smtpclient.ErrHandshake)
+	_, uncalled := errors.AsType[refused](err)
+	return uncalled || errors.Is(err, errNoTLS) || errors.Is(err, smtpclient.ErrHandshake)
 }
 
 // send makes transactions for the open recipients. Those that the host has
 // answered for are settled; the others stay open.
 func (s *visit) send(ctx context.Context, a *attempt) {
-	a.tried[s.at.key()] = true
 	todo := a.open
 	a.open = nil
 	for len(todo) > 0 && s.usable() {
@@ -156,6 +156,7 @@ func (s *visit) send(ctx context.Context, a *attempt) {
 		todo = append(todo[n:], again...)
 	}
 	a.open = append(a.open, todo...)
+	a.tried[s.at.key()] = s.client.Usable() // else it only left, and may take a further connection
 }
 
 // hostVerdict says what err means for recipients.
