@@ -40,7 +40,7 @@ func TestSteps(t *testing.T) {
 	steps = nil
 	mustAccept(t, s, large)
 	note("accepted")
-	want := "sync, rename, sync folder, journal write, journal fsync, journal written, accepted"
+	want := "sync, rename, sync folder, journal write, journal fsync, sync, journal written, accepted"
 	if got := strings.Join(steps, ", "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -90,6 +90,35 @@ func (f *faultyFile) Sync() error {
 	return f.file.Sync()
 }
 
+func (d *faultyDisk) OpenJournal(name string) (journalFile, error) {
+	if err := d.do("open journal", name); err != nil {
+		return nil, err
+	}
+	f, err := d.osDisk.OpenJournal(name)
+	return &faultyJournal{f, d, name}, err
+}
+
+type faultyJournal struct {
+	journalFile
+	d    *faultyDisk
+	name string
+}
+
+func (f *faultyJournal) WriteAt(p []byte, at int64) (int, error) {
+	if err := f.d.do("write", f.name); err != nil {
+		n, _ := f.journalFile.WriteAt(p[:len(p)/2], at) // half of it gets there
+		return n, err
+	}
+	return f.journalFile.WriteAt(p, at)
+}
+
+func (f *faultyJournal) Sync() error {
+	if err := f.d.do("sync", f.name); err != nil {
+		return err
+	}
+	return f.journalFile.Sync()
+}
+
 // failing makes one operation fail.
 func failing(op string, err error) func(string, string) error {
 	return func(o, name string) error {

@@ -208,10 +208,18 @@ func (s *Store) replayTable(path string) error {
 		})
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("queue journal %s: %w", path, err)
+	return journalError(path, err)
+}
+
+// journalError names the file, and the way back.
+func journalError(path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errDamaged):
+		return fmt.Errorf("queue journal %s: %w; what can be read of the queue is shown by \"dancemta queue verify\" and kept by \"dancemta queue export\"", path, err)
 	}
-	return nil
+	return fmt.Errorf("queue journal %s: %w", path, err)
 }
 
 // hasRecords says whether the journal holds what bbolt does not.
@@ -221,6 +229,7 @@ func (s *Store) hasRecords() (has bool, err error) {
 	if err != nil || g == nil {
 		return false, err
 	}
-	_, err = g.replay(filepath.Join(s.dir, journalName), func([]byte) error { has = true; return nil })
-	return has, err
+	path := filepath.Join(s.dir, journalName)
+	_, err = g.replay(path, func([]byte) error { has = true; return nil })
+	return has, journalError(path, err)
 }

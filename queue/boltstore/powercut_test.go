@@ -18,12 +18,63 @@ import (
 // and names whose folder was not.
 type lossyDisk struct {
 	osDisk
-	octets map[string]bool   // name → not flushed
-	names  map[string]string // new name → old name, "" for a new file
+	octets  map[string]bool   // name → not flushed
+	names   map[string]string // new name → old name, "" for a new file
+	journal *lossyJournal
+}
+
+// OpenJournal knows what of the journal was flushed, and what was written since.
+func (d *lossyDisk) OpenJournal(name string) (journalFile, error) {
+	if !exists(name) {
+		d.names[name] = ""
+	}
+	f, err := d.osDisk.OpenJournal(name)
+	d.journal = &lossyJournal{journalFile: f, name: name, flushed: readFile(name)}
+	return d.journal, err
+}
+
+type lossyJournal struct {
+	journalFile
+	name    string
+	flushed []byte
+	pages   []int64 // written since, by their offsets
+}
+
+func (f *lossyJournal) WriteAt(p []byte, at int64) (int, error) {
+	for i := at / slotSize; i*slotSize < at+int64(len(p)); i++ {
+		f.pages = append(f.pages, i*slotSize)
+	}
+	return f.journalFile.WriteAt(p, at)
+}
+
+func (f *lossyJournal) Sync() error {
+	f.flushed, f.pages = readFile(f.name), nil
+	return f.journalFile.Sync()
+}
+
+// cut makes of the journal what was flushed, and some of the pages written since,
+// one of them torn.
+func (f *lossyJournal) cut(t *testing.T, path string) {
+	t.Helper()
+	now, image := readFile(path), bytes.Clone(f.flushed)
+	for i, at := range f.pages {
+		if rand.IntN(2) == 0 {
+			continue
+		}
+		n := min(slotSize, len(now)-int(at))
+		if i == len(f.pages)-1 {
+			n = min(n, rand.IntN(slotSize))
+		}
+		if end := int(at) + n; end > len(image) {
+			image = append(image, make([]byte, end-len(image))...)
+		}
+		copy(image[at:], now[at:int(at)+n])
+	}
+	write(t, path, image)
 }
 
 func newLossyDisk() *lossyDisk {
-	return &lossyDisk{octets: map[string]bool{}, names: map[string]string{}}
+	return &lossyDisk{octets: map[string]bool{}, names: map[string]string{}, journal: &lossyJournal{}}
 }
 
 func (d *lossyDisk) Create(name string) (file, error) {
@@ -76,6 +127,9 @@ func (d *lossyDisk) cut(t *testing.T, dir, image string, loseOctets, loseNames b
 			}
 		}
 	}
+	if path := inImage(dir, image, d.journal.name); loseOctets && exists(path) {
+		d.journal.cut(t, path)
+	}
 	for name, old := range d.names {
 		path := inImage(dir, image, name)
 		if !loseNames || !exists(path) {
@@ -121,8 +175,8 @@ func TestPowerCut(t *testing.T) {
 				d.cut(t, dir, to, lose.octets, lose.names)
 				checkImage(t, step, to, acked, under)
 			}
-			s := open(t, dir, Options{disk: d, Step: func(step string) { image(step) }})
-			for _, size := range []int{large, small, large} {
+			s := open(t, dir, Options{disk: d, journalBytes: 48 << 10, Step: func(step string) { image(step) }})
+			for _, size := range []int{large, small, 20000, large, 20000, 100} {
 				env := mail("remote.test")
 				under[env.ID] = queue.Deferred
 				if err := accept(s, env, size); err != nil {
@@ -132,7 +186,7 @@ func TestPowerCut(t *testing.T) {
 				acked[env.ID] = size
 				image("accepted")
 			}
-			for _, j := range mustLease(t, s, 3) {
+			for _, j := range mustLease(t, s, 6) {
 				under[j.ID] = queue.Delivered
 				if err := s.Settle(delivered(j)); err != nil {
 					t.Fatal(err)
@@ -141,7 +195,7 @@ func TestPowerCut(t *testing.T) {
 				delete(acked, j.ID)
 				image("settled")
 			}
-			if n < 25 {
+			if n < 60 {
 				t.Errorf("the power was cut %d times only", n)
 			}
 		})
