@@ -221,4 +221,7 @@ func checkNumbers(c *Config, f *faults) {
 	if c.Delivery.MXPort > 65535 {
 		f.key("delivery.mx_port", fmt.Sprintf("%d is no port", c.Delivery.MXPort), "write a number from 1 to 65535, or drop the key for 25")
 	}
+	if c.MTASTS.Port > 65535 {
+		f.key("mta_sts.port", fmt.Sprintf("%d is no port", c.MTASTS.Port), "write a number from 1 to 65535, or drop the key for 443")
+	}
 }

@@ -43,6 +43,7 @@ type Config struct {
 	Limits       Limits        `toml:"limits"`
 	Queue        Queue         `toml:"queue"`
 	Delivery     Delivery      `toml:"delivery"`
+	MTASTS       MTASTS        `toml:"mta_sts"`
 	DKIM         []DKIM        `toml:"dkim"`
 	TLSReports   TLSReports    `toml:"tls_reports"`
 	Metrics      Metrics       `toml:"metrics"`
@@ -320,6 +321,19 @@ type Delivery struct {
 	// delivery.allow_private_targets: deliver to loopback, link-local and private
 	// addresses that came from DNS. Default false: such an MX is a fault or a trap.
 	AllowPrivateTargets bool `toml:"allow_private_targets"`
+}
+
+// MTASTS is about the policies that other domains publish by HTTPS on the TLS of
+// their mail servers (RFC 8461). They are kept in state_dir, in mta-sts/. Where a
+// host has TLSA records these decide instead, and where a [[route]] says tls that does.
+type MTASTS struct {
+	// mta_sts.enabled: obey them. Default true.
+	Enabled bool `toml:"enabled"`
+	// mta_sts.roots: a PEM file of the CAs that policy hosts, and mail servers under
+	// a policy, are proved by; or "system". Default "system".
+	Roots PKIXRoots `toml:"roots"`
+	// mta_sts.port: the port of policy hosts. Default 443.
+	Port int `toml:"port"`
 }
 
 // DKIM is one key that signs mail, a [[dkim]] table: that of users who send as

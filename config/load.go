@@ -81,6 +81,7 @@ func defaults() *Config {
 		Delivery: Delivery{
 			MXPort: 25,
 		},
+		MTASTS: MTASTS{Enabled: true, Roots: SystemRoots, Port: 443},
 	}
 }
 
@@ -111,6 +112,9 @@ func (c *Config) resolvePaths(dir string) {
 	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors, &c.DNS.TLSRoots, &c.DNS.TLSCertificate, &c.DNS.TLSKey}
 	if c.DANE.PKIXRoots != SystemRoots {
 		paths = append(paths, (*Path)(&c.DANE.PKIXRoots))
+	}
+	if c.MTASTS.Roots != SystemRoots {
+		paths = append(paths, (*Path)(&c.MTASTS.Roots))
 	}
 	for i := range c.RelayDomains {
 		d := &c.RelayDomains[i]

@@ -112,6 +112,7 @@ func TestFull(t *testing.T) {
 		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8, Rate{3000, time.Minute}, Rate{2, time.Second}, Rate{36000, time.Hour}},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, 50, 5},
 		Delivery: Delivery{name("mx.example.org"), Address{netip.MustParseAddr("192.0.2.1")}, Address{netip.MustParseAddr("2001:db8::1")}, 25, false},
+		MTASTS:   MTASTS{false, PKIXRoots(in("sts-roots.pem")), 443},
 		DKIM: []DKIM{
 			{name("example.org"), name("rsa2026"), in("rsa2026._domainkey.example.org.pem"), true},
 			{name("example.org"), name("ed2026"), in("ed2026._domainkey.example.org.pem"), true},
@@ -171,6 +172,7 @@ func TestAbsentIsSafe(t *testing.T) {
 		"nobody logs in without AUTH":         !l.ImplicitLogin,
 		"private targets are refused":         !c.Delivery.AllowPrivateTargets,
 		"mail goes to port 25":                c.Delivery.MXPort == 25,
+		"MTA-STS is obeyed":                   c.MTASTS == MTASTS{true, SystemRoots, 443},
 		"we validate":                         c.DNS.Trust == Validate && c.DNS.ClockSkew.Duration == 0,
 		"the system's CAs prove resolvers":    c.DNS.TLSRoots == "" && c.DNS.TLSCertificate == "",
 		"built-in trust anchors":              c.DNS.TrustAnchors == "",

@@ -156,6 +156,9 @@ func (r *report) laboratory(cfg *config.Config) {
 	if cfg.Delivery.MXPort != 25 {
 		r.warning("delivery.mx_port is %d: no mail server on the Internet listens there; for laboratories only", cfg.Delivery.MXPort)
 	}
+	if cfg.MTASTS.Enabled && cfg.MTASTS.Port != 443 {
+		r.warning("mta_sts.port is %d: no policy host on the Internet listens there; for laboratories only", cfg.MTASTS.Port)
+	}
 }
 
 // hostname asks for our own name: other servers refuse one that does not exist.

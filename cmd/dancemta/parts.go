@@ -26,6 +26,7 @@ import (
 	"dancemta/queue"
 	"dancemta/queue/boltstore"
 	"dancemta/queue/deliver"
+	"dancemta/queue/mtasts"
 	"dancemta/queue/tlsrpt"
 	"dancemta/smtpd"
 	"dancemta/smtpd/policy"
@@ -48,6 +49,7 @@ type parts struct {
 	verifier *daneclient.Verifier
 	store    *boltstore.Store
 	queue    *queue.Queue
+	sts      *mtasts.Client   // nil: policies of MTA-STS are not obeyed
 	reports  *tlsrpt.Reporter // nil: nobody is sent reports about TLS
 	smtp     *smtpd.Server
 	admin    *admin.Server
@@ -96,7 +98,7 @@ func (p *parts) assemble() error {
 	if p.reports, err = p.newReporter(); err != nil {
 		return err
 	}
-	deliverer, err := deliver.New(p.deliverOptions())
+	deliverer, err := p.newDeliverer()
 	if err != nil {
 		return err
 	}

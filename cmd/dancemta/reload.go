@@ -69,6 +69,7 @@ func needRestart(old, new *config.Config) []string {
 		{"limits", old.Limits, new.Limits},
 		{"queue", old.Queue, new.Queue},
 		{"delivery", old.Delivery, new.Delivery},
+		{"mta_sts", old.MTASTS, new.MTASTS},
 		{"tls_reports", old.TLSReports, new.TLSReports},
 		{"metrics", old.Metrics, new.Metrics},
 	} {

@@ -110,6 +110,9 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	if p.reports != nil {
 		wait.Go(func() { p.reports.Run(queueCtx) })
 	}
+	if p.sts != nil {
+		wait.Go(func() { p.sts.Run(queueCtx) })
+	}
 	testCtx, stopTest := selfTestContext(ctx)
 	defer stopTest()
 	wait.Go(func() { p.selfTest(testCtx) })

@@ -73,7 +73,8 @@ type demand struct {
 
 	trusted    bool          // the way from the domain to the host's name is proved
 	requireTLS bool          // RFC 8689 4.2.1: what is missing is final
-	published  tlsrpt.Policy // for reports; its zero Type: none of them
+	published  tlsrpt.Policy // for reports
+	uncounted  bool          // the session is in no report
 	fault      error         // MTA-STS testing: why the host would not be used
 	result     tlsrpt.ResultType
 
@@ -92,6 +93,7 @@ type certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 func (d *Deliverer) demandTLS(ctx context.Context, r Route, h host, e queue.Envelope) (demand, *verdict) {
 	dem, v := d.demandOf(ctx, r, h, e)
 	dem.certificate, dem.trusted = h.certificate, h.from.secure
+	dem.uncounted = e.TLSOptional           // it says nothing of what the others meet; a report itself is of this kind (RFC 8460 3)
 	if h.certificate != nil || h.implicit { // in clear the host would take us for a stranger
 		dem.required = true
 	}

@@ -234,6 +234,9 @@ func TestSenderDemands(t *testing.T) {
 			if got[0].Result != queue.Delivered && len(s.Messages()) != 0 {
 				t.Error("the mail has gone")
 			}
+			if c.demands == may && len(w.sessions) != 0 {
+				t.Errorf("reported: %+v", w.sessions)
+			}
 		})
 	}
 }

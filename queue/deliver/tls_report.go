@@ -13,7 +13,7 @@ import (
 
 // reportTLS says that a host was not called, because of what is demanded of it.
 func (d *Deliverer) reportTLS(dem demand, h host) {
-	if d.o.OnTLS == nil || dem.published.Type == "" || dem.result == tlsrpt.Success || h.from.domain.IsZero() {
+	if d.o.OnTLS == nil || dem.uncounted || dem.result == tlsrpt.Success || h.from.domain.IsZero() {
 		return
 	}
 	d.o.OnTLS(tlsrpt.Session{Domain: h.from.domain, Policy: dem.published, Result: dem.result, MX: h.name, Reason: reasonOf(dem.fault)})
@@ -39,7 +39,7 @@ func (d *Deliverer) reportNoPolicy(domain dnsname.Name, err error) {
 // the point where TLS begins says nothing about it (RFC 8460 4.3).
 func (d *Deliverer) reportSession(t target, hs *handshake, err error) {
 	reached := hs.refused || hs.done || errors.Is(err, smtpclient.ErrHandshake)
-	if d.o.OnTLS == nil || !reached || hs.demand.published.Type == "" || t.host.from.domain.IsZero() {
+	if d.o.OnTLS == nil || !reached || hs.demand.uncounted || t.host.from.domain.IsZero() {
 		return
 	}
 	result, why := hs.result(err)
