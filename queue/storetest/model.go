@@ -21,7 +21,7 @@ import (
 // testModel compares random histories with a plain map.
 func testModel(t *testing.T, fresh func(testing.TB) Open) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{open: fresh(t), now: start(), messages: map[queue.ID]*message{}, leases: map[string]queue.Job{}}
+		m := &model{open: fresh(t), now: start(), messages: map[queue.ID]*message{}, leases: map[string]queue.Job{}, ended: map[queue.ID]string{}}
 		m.store = m.open()
 		rt.Repeat(map[string]func(*rapid.T){
 			"":              m.check,
@@ -31,6 +31,8 @@ func testModel(t *testing.T, fresh func(testing.TB) Open) {
 			"due":           m.due,
 			"settle":        m.settle,
 			"settle gone":   m.settleGone,
+			"edit":          m.edit,
+			"give ups":      m.giveUps,
 			"time passes":   m.pass,
 			"crash":         func(*rapid.T) { m.reopen() },
 			"close, reopen": m.closeReopen,
@@ -50,6 +52,7 @@ type model struct {
 	messages map[queue.ID]*message
 	leases   map[string]queue.Job // by unit
 	here     map[string]int       // of the last request, by destination
+	ended    map[queue.ID]string  // as they were described at their end
 }
 
 type message struct {
@@ -68,11 +71,14 @@ type recipientState struct {
 	address mailaddr.Address
 	result  queue.Result
 	reply   string
+	held    bool
+	givenUp bool
 }
 
+// open lists those that may be delivered to.
 func (u *unitState) open() (waiting []mailaddr.Address) {
 	for _, r := range u.rcpts {
-		if !r.result.Final() {
+		if !r.result.Final() && !r.held && !r.givenUp {
 			waiting = append(waiting, r.address)
 		}
 	}
@@ -178,8 +184,16 @@ func (m *model) settle(rt *rapid.T) {
 		st.Bounce = &queue.Bounce{Envelope: m.drawEnvelope(rt)}
 		st.Bounce.Body = m.drawBody(rt, st.Bounce.Envelope.ID)
 	}
-	settle(rt, m.store, st)
+	st.Now = m.now
 	delete(m.leases, key)
+	if m.messages[st.ID] == nil {
+		if err := m.store.Settle(st); !errors.Is(err, queue.ErrNotFound) {
+			rt.Fatalf("settle of a message that was deleted: %v", err)
+		}
+		m.amend(rt, st.ID)
+		return
+	}
+	settle(rt, m.store, st)
 	m.settled(st)
 }
 
@@ -190,18 +204,12 @@ func (m *model) settled(st queue.Settlement) {
 	for i := range u.rcpts {
 		for _, o := range st.Outcomes {
 			if o.Recipient == u.rcpts[i].address {
-				u.rcpts[i].result, u.rcpts[i].reply = o.Result, o.Reply
+				u.rcpts[i].settled(o)
 			}
 		}
 	}
 	u.next = st.Next
-	left := 0
-	for _, u := range msg.units {
-		left += len(u.open())
-	}
-	if left == 0 {
-		delete(m.messages, st.ID)
-	}
+	m.end(st.ID)
 	if b := st.Bounce; b != nil {
 		m.insert(b.Envelope, b.Envelope.Arrived, b.Body)
 	}
@@ -231,6 +239,7 @@ func (m *model) check(rt *rapid.T) {
 	if got.String() != want.String() {
 		rt.Fatalf("the store holds\n%swant\n%s", got.String(), want.String())
 	}
+	m.checkEnded(rt)
 	for id, msg := range m.messages {
 		if b, err := readBody(m.store, id); err != nil || !bytes.Equal(b, msg.body) {
 			rt.Fatalf("body of %s: %d octets, error %v; want %d octets", id, len(b), err, len(msg.body))
@@ -249,6 +258,10 @@ func (m *model) summary(msg *message) queue.Summary {
 		switch {
 		case u.rcpts[i].result.Final():
 			r.Next = time.Time{}
+		case u.rcpts[i].givenUp:
+			r.State = queue.StateBouncing
+		case u.rcpts[i].held:
+			r.State = queue.StateHeld
 		case m.leases[unitName(msg.env.ID, r.Destination)].ID != "":
 			r.State = queue.StateActive
 		case u.attempt == 0:
