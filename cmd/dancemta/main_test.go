@@ -150,12 +150,12 @@ func TestVersionCompletionMan(t *testing.T) {
 // What help names must exist, and what is not built must not be named.
 func TestHelp(t *testing.T) {
 	_, out, _ := run(t, "help")
-	for _, word := range []string{"serve", "check", "queue", "demo", "tlsa", "usercert", "key", "verify", "explain", "send", "version", "man", "completion"} {
+	for _, word := range []string{"serve", "check", "queue", "demo", "tlsa", "usercert", "key", "verify", "explain", "probe", "send", "version", "man", "completion"} {
 		if !strings.Contains(out, "  "+word+" ") {
 			t.Errorf("help does not name %s", word)
 		}
 	}
-	for _, word := range []string{"probe", "status"} {
+	for _, word := range []string{"status"} {
 		if strings.Contains(out, "  "+word+" ") {
 			t.Errorf("help names %s, which does not exist", word)
 		}

@@ -41,6 +41,7 @@ var rooms = map[string]string{
 	"queue/tlsrpt":             "daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
 	"queue/mtasts":             "daneclient/dnssec internal/dnsname internal/maillog internal/newfile",                   // not SMTP
 	"queue/deliver":            "queue queue/deliver/smtpclient queue/mtasts queue/tlsrpt daneclient daneclient/dnssec daneclient/tlsa internal/dnsname internal/mailaddr internal/maillog",
+	"queue/deliver/probe":      "queue/deliver/smtpclient queue/mtasts daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/maillog", // looks, and sends nothing
 	"queue/deliver/smtpclient": "internal/dnsname internal/mailaddr",
 	"queue/deliver/submit":     "queue/deliver/smtpclient daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/mailaddr", // no queue
 
