@@ -186,7 +186,7 @@ func (s *Store) commit(group []*op) {
 				o.done <- errs[i]
 			}
 			return
-		case errors.Is(err, errDamaged):
+		case errors.Is(err, ErrDamaged):
 			s.fail(err)
 		case errors.As(err, &dirty):
 			group[dirty.index].done <- dirty.err

@@ -9,13 +9,13 @@ import (
 
 // guarded runs f, which works on queue.db. bbolt panics when a page is not what it
 // should be, and a damaged length leads it out of its memory map, which the system
-// answers with a fault. Both become errDamaged: a server that says what is wrong and
+// answers with a fault. Both become ErrDamaged: a server that says what is wrong and
 // answers 451 is better than one that dies anew at each start.
 func guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
+			err = fmt.Errorf("%w: %v", ErrDamaged, p)
 		}
 	}()
 	return f()

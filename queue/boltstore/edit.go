@@ -155,7 +155,7 @@ func (t *txn) giveUps(most int) (all []queue.GiveUp, err error) {
 	c := t.Bucket(bucketGiveUp).Cursor()
 	for k, _ := c.First(); k != nil && len(all) < most; k, _ = c.Next() {
 		if len(k) <= idLen {
-			return nil, errors.Join(errDamaged, errors.New("list of those given up"))
+			return nil, errors.Join(ErrDamaged, errors.New("list of those given up"))
 		}
 		u := unit{queue.ID(k[:idLen]), string(k[idLen:])}
 		if t.isLeased(u) {

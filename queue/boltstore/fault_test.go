@@ -452,7 +452,7 @@ func TestDamagedPages(t *testing.T) {
 				t.Fatal(err)
 			}
 			env := mustAccept(t, s, small)
-			if err := s.view(in); !errors.Is(err, errDamaged) {
+			if err := s.view(in); !errors.Is(err, ErrDamaged) {
 				t.Errorf("read: %v", err)
 			}
 			armed = true

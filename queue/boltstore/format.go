@@ -209,10 +209,10 @@ func (u *unitRecord) open() int {
 
 func decode(what string, key, value []byte, into any) error {
 	if value == nil {
-		return fmt.Errorf("%s %q: %w: it is missing", what, key, errDamaged)
+		return fmt.Errorf("%s %q: %w: it is missing", what, key, ErrDamaged)
 	}
 	if err := json.Unmarshal(value, into); err != nil {
-		return fmt.Errorf("%s %q: %w: %v", what, key, errDamaged, err)
+		return fmt.Errorf("%s %q: %w: %v", what, key, ErrDamaged, err)
 	}
 	return nil
 }

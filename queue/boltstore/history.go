@@ -155,11 +155,11 @@ func finishedPage(tx *bolt.Tx, last []byte) (page []queue.Summary, end []byte, e
 	}
 	for ; k != nil && len(page) < eachPage; k, _ = c.Next() {
 		if len(k) != timeLen+idLen {
-			return nil, nil, fmt.Errorf("history, %q: %w", k, errDamaged)
+			return nil, nil, fmt.Errorf("history, %q: %w", k, ErrDamaged)
 		}
 		sum, err := getHistory(tx, queue.ID(k[timeLen:]))
 		if errors.Is(err, queue.ErrNotFound) {
-			err = fmt.Errorf("history, %q: %w: it is missing", k, errDamaged)
+			err = fmt.Errorf("history, %q: %w: it is missing", k, ErrDamaged)
 		}
 		if err != nil {
 			return nil, nil, err

@@ -73,7 +73,7 @@ func readGeneration(tx *bolt.Tx) (*generation, error) {
 		return nil, err
 	}
 	if len(g.Salt) != saltSize {
-		return nil, fmt.Errorf("meta %q: %w: salt of %d octets", keyJournal, errDamaged, len(g.Salt))
+		return nil, fmt.Errorf("meta %q: %w: salt of %d octets", keyJournal, ErrDamaged, len(g.Salt))
 	}
 	return g, nil
 }
@@ -198,7 +198,7 @@ func (g *generation) replay(path string, apply func(payload []byte) error) (last
 	last = g.Sequence
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && g.Open {
-		return last, fmt.Errorf("%w: it is gone, and may have held messages that were accepted", errDamaged)
+		return last, fmt.Errorf("%w: it is gone, and may have held messages that were accepted", ErrDamaged)
 	} else if errors.Is(err, fs.ErrNotExist) {
 		return last, nil
 	} else if err != nil {
@@ -235,7 +235,7 @@ func (r *replayer) first() error {
 		return err
 	}
 	if string(first) != journalMagic && !(bytes.Equal(first, make([]byte, len(first)))) {
-		return fmt.Errorf("%w: it is no journal, or one of a later version", errDamaged)
+		return fmt.Errorf("%w: it is no journal, or one of a later version", ErrDamaged)
 	}
 	return nil
 }
@@ -273,7 +273,7 @@ func (r *replayer) record(at int64) ([]byte, error) {
 		return nil, nil
 	}
 	if sequence != r.last+1 {
-		return nil, fmt.Errorf("%w: record %d stands where %d should", errDamaged, sequence, r.last+1)
+		return nil, fmt.Errorf("%w: record %d stands where %d should", ErrDamaged, sequence, r.last+1)
 	}
 	payload := make([]byte, length)
 	if _, err := r.f.ReadAt(payload, at+headSize); err != nil {
@@ -294,7 +294,7 @@ func (r *replayer) nothingAfter(at int64) error {
 			return err
 		}
 		if _, sequence, ok := r.head(head); ok {
-			return fmt.Errorf("%w: record %d cannot be read, although there is record %d", errDamaged, r.last+1, sequence)
+			return fmt.Errorf("%w: record %d cannot be read, although there is record %d", ErrDamaged, r.last+1, sequence)
 		}
 	}
 	return nil

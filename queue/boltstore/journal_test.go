@@ -94,7 +94,7 @@ func TestDamagedJournal(t *testing.T) {
 				if err == nil {
 					s.Close()
 				}
-				if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), journalName) {
+				if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), journalName) {
 					t.Errorf("read only %v: %v", o.ReadOnly, err)
 				}
 			}
@@ -174,7 +174,7 @@ func TestJournalIsGone(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, journalName)); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Open(dir, Options{}); !errors.Is(err, errDamaged) {
+	if s, err := Open(dir, Options{}); !errors.Is(err, ErrDamaged) {
 		if err == nil {
 			s.Close()
 		}
@@ -378,7 +378,7 @@ func TestRedoRefuses(t *testing.T) {
 		"long varint":    append([]byte{redoDelete}, bytes.Repeat([]byte{0xff}, 12)...),
 	} {
 		err := s.view(func(tx *bolt.Tx) error { _, err := redo(tx, list); return err })
-		if !errors.Is(err, errDamaged) {
+		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -213,7 +213,7 @@ func (t *txn) head(l line) (first lane, at int64, id queue.ID, err error) {
 		at, id = t.firstUnit(first)
 	}
 	if at == 0 {
-		return first, 0, "", fmt.Errorf("lines of %q: %w", l.destination, errDamaged)
+		return first, 0, "", fmt.Errorf("lines of %q: %w", l.destination, ErrDamaged)
 	}
 	return first, at, id, nil
 }

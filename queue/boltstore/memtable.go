@@ -216,7 +216,7 @@ func journalError(path string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, ErrDamaged):
 		return fmt.Errorf("queue journal %s: %w; what can be read of the queue is shown by \"dancemta queue verify\" and kept by \"dancemta queue export\"", path, err)
 	}
 	return fmt.Errorf("queue journal %s: %w", path, err)

@@ -72,11 +72,11 @@ func redo(tx *bolt.Tx, list []byte) (changes int, err error) {
 			value = r.next()
 		}
 		if r.rest == nil || kind != redoPut && kind != redoDelete {
-			return changes, fmt.Errorf("%w: a list of changes cannot be read", errDamaged)
+			return changes, fmt.Errorf("%w: a list of changes cannot be read", ErrDamaged)
 		}
 		bucket := tx.Bucket(name)
 		if bucket == nil {
-			return changes, fmt.Errorf("%w: a change of the bucket %.20q, which is not there", errDamaged, name)
+			return changes, fmt.Errorf("%w: a change of the bucket %.20q, which is not there", ErrDamaged, name)
 		}
 		if kind == redoPut {
 			err = bucket.Put(key, value)

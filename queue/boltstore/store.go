@@ -38,8 +38,8 @@ var (
 	ErrNotQueue = errors.New("not a dancemta queue")
 	ErrBodies   = errors.New("the queue file is new, but its folder holds a journal or bodies of messages")
 	ErrReadOnly = errors.New("store is open for reading only")
+	ErrDamaged  = errors.New("the store is damaged")
 	errClosed   = errors.New("store is closed")
-	errDamaged  = errors.New("the store is damaged")
 	errMoved    = errors.New("removed or replaced since it was opened")
 )
 
@@ -76,8 +76,9 @@ type Options struct {
 	openFile func(string, int, os.FileMode) (*os.File, error) // the same for queue.db
 	// Step is called with the name of each step of durable work as it begins; crash
 	// tests learn from it where a kill fell.
-	Step   func(string)
-	commit func(*bolt.Tx) error // a checkpoint: the two flushes of queue.db
+	Step          func(string)
+	commit        func(*bolt.Tx) error // a checkpoint: the two flushes of queue.db
+	compactAlways bool                 // copy the file at the start, whatever is free in it
 	// A checkpoint is due when the journal holds so much; 1: with each group.
 	journalBytes int64
 }
@@ -144,6 +145,8 @@ type Store struct {
 	replayed uint64   // last record that was found when the store was opened
 	crowded  bool     // the last checkpoint found no room on the disk
 
+	compactErr error // of the start
+
 	counts atomic.Pointer[tally]   // as promised
 	oldest atomic.Pointer[arrival] // of the oldest message
 	active atomic.Int64            // leases
@@ -169,12 +172,11 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("queue file %s: %w", path, ErrNotQueue) // bbolt would want to write
 	}
 	var err error
-	if s.db, err = openBolt(path, o); err != nil {
+	var c *pageCheck
+	if s.db, c, err = openBolt(path, o); err != nil {
 		return nil, err
 	}
-	if s.opened, err = os.Stat(path); err == nil {
-		err = s.prepare()
-	}
+	err = s.prepare(c.worthwhile())
 	if err == nil && o.ReadOnly {
 		err = s.overlay(path)
 	}
@@ -207,10 +209,10 @@ func (s *Store) overlay(path string) error {
 		return os.OpenFile(name, os.O_RDONLY, mode)
 	}
 	var err error
-	if s.db, err = openBolt(path, o); err != nil {
+	if s.db, _, err = openBolt(path, o); err != nil {
 		return err
 	}
-	if err := s.prepare(); err != nil { // another program may have been here meanwhile
+	if err := s.prepare(false); err != nil { // another program may have been here meanwhile
 		return err
 	}
 	return s.replayTable(filepath.Join(s.dir, journalName))
@@ -230,8 +232,9 @@ func makeFolder(dir string, d disk) error {
 
 // openBolt opens the file with the largest memory map that the system grants:
 // growth within the map needs no remapping, which would wait for readers.
-func openBolt(path string, o Options) (*bolt.DB, error) {
+func openBolt(path string, o Options) (*bolt.DB, *pageCheck, error) {
 	var err error
+	c := &pageCheck{o: o}
 	for _, size := range []int64{16 << 30, 1 << 30, 0} {
 		if size > math.MaxInt {
 			continue
@@ -243,18 +246,22 @@ func openBolt(path string, o Options) (*bolt.DB, error) {
 			FreelistType:    bolt.FreelistMapType,
 			NoFreelistSync:  true, // commits stay short; opening scans the file instead
 			InitialMmapSize: int(size),
-			OpenFile:        o.openFile,
+			OpenFile:        c.open,
 			NoStatistics:    true,
 		}
 		err = guarded(func() (err error) { db, err = bolt.Open(path, 0o600, options); return err })
 		if err == nil {
-			return db, nil
+			// Who waited for the lock while another process compacted has the old file.
+			if err = samePlace(path, c.opened); err == nil {
+				return db, c, nil
+			}
+			return nil, nil, errors.Join(fmt.Errorf("%w: %w", ErrInUse, err), db.Close())
 		}
 		if !errors.Is(err, syscall.ENOMEM) {
 			break
 		}
 	}
-	return nil, openError(path, err)
+	return nil, nil, openError(path, err)
 }
 
 func openError(path string, err error) error {
@@ -268,7 +275,7 @@ func openError(path string, err error) error {
 }
 
 // prepare checks the format, makes what is missing and sweeps the spool.
-func (s *Store) prepare() error {
+func (s *Store) prepare(compact bool) error {
 	path := filepath.Join(s.dir, fileName)
 	fresh := false
 	err := guarded(func() (err error) { fresh, err = checkFormat(s.db); return err })
@@ -285,6 +292,14 @@ func (s *Store) prepare() error {
 		if err := s.createFresh(); err != nil {
 			return fmt.Errorf("queue file %s: %w", path, err)
 		}
+	}
+	if compact {
+		if err := s.tryCompact(path); err != nil {
+			return err
+		}
+	}
+	if s.opened, err = os.Stat(path); err != nil {
+		return err
 	}
 	if err := s.migrate(); err != nil {
 		return fmt.Errorf("queue file %s: %w", path, err)
