@@ -17,7 +17,7 @@ const (
 	exitConfig      = 3 // the configuration file says something wrong, or cannot be read
 	exitUnavailable = 4 // a file, port, folder or server that is needed is not to be had
 	exitNotFound    = 5 // the message asked for is not in the queue
-	exitBroken      = 6 // check found a problem, the demo a promise that does not hold, tlsa or usercert what proves nobody
+	exitBroken      = 6 // check or dkim show found a problem, the demo a promise that does not hold, tlsa or usercert what proves nobody
 	exitWait        = 7 // not yet: time has to pass, or others have to act
 	exitRefused     = 8 // explain, verify: this certificate or name is refused; send: the message is
 	exitTemporary   = 9 // explain, verify: it cannot be judged now; send: it was not sent, and may be later
