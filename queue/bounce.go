@@ -123,8 +123,8 @@ func (q *Queue) notified(env Envelope) mailaddr.Address {
 	if !env.Sender.IsNull() {
 		return env.Sender
 	}
-	for _, r := range env.Recipients {
-		if r.Address.Key() == q.o.Postmaster.Key() {
+	for _, to := range env.Recipients {
+		if to.Address.Key() == q.o.Postmaster.Key() {
 			return mailaddr.Address{} // what could not reach him cannot be told to him
 		}
 	}
