@@ -95,7 +95,7 @@ func (c *Client) leastUsed(but *entry) *entry {
 func (c *Client) drop(e *entry) {
 	delete(c.kept, e.policy.Domain)
 	c.octets -= e.octets
-	if c.o.Dir != "" {
+	if c.o.Dir != "" && !c.o.Look {
 		os.Remove(c.path(e.policy.Domain)) // what stays is dropped when it is read
 	}
 }
@@ -148,7 +148,7 @@ func (c *Client) path(domain dnsname.Name) string {
 }
 
 func (c *Client) save(p Policy) error {
-	if c.o.Dir == "" {
+	if c.o.Dir == "" || c.o.Look {
 		return nil
 	}
 	data, err := json.MarshalIndent(saved{p.Domain, p.ID, p.Fetched.UTC(), p.Lines()}, "", "  ")
@@ -164,6 +164,9 @@ func (c *Client) load() error {
 		return nil
 	}
 	files, err := os.ReadDir(c.o.Dir)
+	if c.o.Look && errors.Is(err, fs.ErrPermission) {
+		return nil // it is the server's
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("policies of MTA-STS: %w", err)
 	}
@@ -180,9 +183,10 @@ func (c *Client) load() error {
 			maillog.STSFailed(c.o.Logger, name, err)
 			continue
 		}
-		if c.o.Now().Before(p.Expires()) {
+		switch {
+		case c.o.Now().Before(p.Expires()):
 			c.put(p)
-		} else {
+		case !c.o.Look:
 			os.Remove(filepath.Join(c.o.Dir, f.Name()))
 		}
 	}

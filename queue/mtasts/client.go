@@ -36,6 +36,7 @@ type Options struct {
 	Permitted func(netip.Addr) bool
 
 	Dir    string         // where policies are kept; "": in memory only
+	Look   bool           // what is kept there is read, and nothing is written
 	Roots  *x509.CertPool // for policy hosts; nil: the system's
 	Port   int            // of policy hosts; 0: 443
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)

@@ -409,3 +409,28 @@ func TestRunEnds(t *testing.T) {
 	cancel()
 	newScene(t).client(t, Options{}).Run(ctx)
 }
+
+// Who only looks obeys what is kept, and writes and removes nothing.
+func TestLook(t *testing.T) {
+	s := newScene(t)
+	dir := filepath.Join(t.TempDir(), "mta-sts")
+	looker := s.client(t, Options{Dir: dir, Look: true})
+	if p, err := looker.Policy(t.Context(), d); p.Mode != Enforce || err != nil {
+		t.Fatal(p, err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Error("something was written", err)
+	}
+	if p, err := s.client(t, Options{Dir: dir}).Policy(t.Context(), d); p.Mode != Enforce || err != nil {
+		t.Fatal(p, err)
+	}
+	s.record()
+	if p, _ := s.client(t, Options{Dir: dir, Look: true}).Policy(t.Context(), d); p.Mode != Enforce {
+		t.Errorf("what is kept does not count: %+v", p)
+	}
+	s.now = s.now.Add(8 * 24 * time.Hour)
+	s.client(t, Options{Dir: dir, Look: true})
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("a file was removed: %v", left)
+	}
+}
