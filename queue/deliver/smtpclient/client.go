@@ -83,6 +83,19 @@ type Client struct {
 	mails      int               // transactions begun
 	open       bool              // a transaction may be open
 	broken     bool              // the session has lost step, or the server leaves: nothing more can be said
+
+	piece []byte        // of a body, kept for the next one
+	out   *bufio.Writer // of bodies, the same
+}
+
+// buffers are those for a body.
+func (c *Client) buffers() ([]byte, *bufio.Writer) {
+	w := blockWriter{c.conn, c.limits.Block}
+	if c.out == nil {
+		c.piece, c.out = make([]byte, blockSize), bufio.NewWriterSize(w, blockSize)
+	}
+	c.out.Reset(w)
+	return c.piece, c.out
 }
 
 // New begins TLS if it is to, reads the greeting and says EHLO. It owns conn from

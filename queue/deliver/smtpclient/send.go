@@ -1,7 +1,6 @@
 package smtpclient
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -228,9 +227,8 @@ func (t *transaction) send(ctx context.Context, body io.Reader) *Error {
 		t.abort()
 		return e
 	}
-	w := bufio.NewWriterSize(blockWriter{t.conn, t.limits.Block}, blockSize)
+	buf, w := t.buffers()
 	lines := &lineWriter{w: w}
-	buf := make([]byte, blockSize)
 	for {
 		n, rerr := body.Read(buf)
 		if _, err := lines.Write(buf[:n]); err != nil {

@@ -118,6 +118,7 @@ func (s *submission) secure(ctx context.Context, c *smtpclient.Client, config *t
 			return err
 		}
 	}
+	c.MarkVerified() // config judged the relay within the handshake
 	switch offered := c.OffersExternal(); {
 	case s.o.Login == LoginNever, s.o.Login == LoginOffered && !offered:
 		return nil

@@ -116,6 +116,8 @@ func Send(ctx context.Context, o Options, m smtpclient.Message) ([]Result, error
 	return s.results, nil
 }
 
+var errFull = errors.New("it takes no further message in this session")
+
 var errNotTried = errors.New("no relay was tried")
 
 // submission gathers results. Indices are those of m.Recipients.
@@ -165,6 +167,13 @@ func (s *submission) visit(ctx context.Context, host dnsname.Name) {
 func (s *submission) send(ctx context.Context, c *smtpclient.Client, host dnsname.Name) {
 	var open []int
 	for chunk := range slices.Chunk(s.open, c.MaxRecipients()) {
+		if c.Full() { // whatever it would say is no word on these
+			for _, i := range chunk {
+				s.results[i].Err = fmt.Errorf("%s: %w", host, errFull)
+			}
+			open = append(open, chunk...)
+			continue
+		}
 		m := s.m
 		m.Recipients = nil
 		for _, i := range chunk {
