@@ -100,10 +100,7 @@ func (d *Deliverer) demandTLS(ctx context.Context, r Route, h host, e queue.Enve
 	if v == nil && e.RequireTLS {
 		v = dem.requiretls(r, h)
 	}
-	switch {
-	case e.TLSOptional && !e.RequireTLS:
-		dem.published = tlsrpt.Policy{} // reports about TLS leave so, and are in none themselves (RFC 8460 3)
-	case dem.published.Type == "":
+	if dem.published.Type == "" {
 		dem.published = tlsrpt.Policy{Type: tlsrpt.NoPolicy, Domain: h.from.domain}
 	}
 	if v != nil {
