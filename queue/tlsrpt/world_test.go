@@ -170,10 +170,14 @@ func (h *host) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.posts = append(h.posts, post{r.Header, string(text)})
-	if h.status == http.StatusTemporaryRedirect {
+	status := h.status
+	if r.URL.Path == "/elsewhere" {
+		status = http.StatusCreated
+	}
+	if status == http.StatusTemporaryRedirect {
 		rw.Header().Set("Location", "/elsewhere")
 	}
-	rw.WriteHeader(h.status)
+	rw.WriteHeader(status)
 }
 
 func (h *host) count() int {
