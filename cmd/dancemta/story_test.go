@@ -117,6 +117,9 @@ func newStage(t *testing.T) *stage {
 	self, err := os.Executable() // "dancemta", see TestMain
 	must(t, err)
 	s := &stage{dir: dir, env: append(os.Environ(), "DANCEMTA="+self, "PEER="+buildPeer(t, dir), "PKI="+filepath.Join(dir, "pki"))}
+	_, port, err := net.SplitHostPort(internet.Sink.Addr())
+	must(t, err)
+	s.env = append(s.env, "MXPORT="+port)
 	s.addZones(t, internet.World)
 	dns, err := internet.World.StartRealDNS(filepath.Join(dir, "dns"))
 	must(t, err)

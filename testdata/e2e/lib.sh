@@ -6,13 +6,14 @@
 #   PKI                            folder of certificates and keys (rick, mta, device …)
 #   UNBOUND                        process id of the resolver
 #   RESOLVER                       its address and port
+#   MXPORT                         port of all mail servers that DNS names
 #   SINK                           folder into which the sink writes each message
 #   LOG                            dancemta's log
 #   WORK                           a folder for the story's own files
 #   DANCEMTA                       the program itself, with dane_clientid
 #   PEER                           peer/peer.c, compiled
 #
-# A story may bring a zone.sh beside its run.sh: it knows WORK, PKI and DANCEMTA alone, and prints
+# A story may bring a zone.sh beside its run.sh: it knows WORK, PKI, MXPORT and DANCEMTA alone, and prints
 # a zone, which the runner signs and serves.
 set -euo pipefail
 
