@@ -127,6 +127,11 @@ func (r *report) dkim(ctx context.Context, cfg *config.Config, resolver *dnssec.
 	}
 }
 
+func covers(s *msgauth.Signer, domain dnsname.Name) bool {
+	_, ok := s.Covers(domain)
+	return ok
+}
+
 // keys looks at the keys themselves.
 func (r *report) keys(cfg *config.Config) {
 	s, err := newSigner(cfg)
@@ -142,11 +147,11 @@ func (r *report) keys(cfg *config.Config) {
 		r.note("no [[dkim]]: mail leaves without signatures, and large providers refuse more of it")
 		return
 	}
-	if _, ok := s.Covers(cfg.Hostname); !ok {
-		r.note("no [[dkim]] for %s: bounces leave without a signature", cfg.Hostname)
+	if d := cfg.Postmaster.Domain(); !covers(s, d) { // he stands in From
+		r.note("no [[dkim]] for %s, the domain of postmaster: bounces leave without a signature", d)
 	}
 	if c := cfg.TLSReports.Contact; !c.IsNull() {
-		if _, ok := s.Covers(c.Domain()); !ok {
+		if !covers(s, c.Domain()) {
 			r.warning("tls_reports.contact is at %s, for which there is no [[dkim]]: reports by mail are not sent", c.Domain())
 		}
 	}
