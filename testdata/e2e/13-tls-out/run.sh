@@ -71,7 +71,7 @@ http {
 EOT
 nginx -c "$WORK/nginx.conf" -e "$WORK/nginx.log" > "$WORK/nginx.out" 2>&1 &
 web=$!
-trap 'kill $web 2> /dev/null; postfix -c "$conf" abort > /dev/null 2>&1' EXIT
+trap 'kill $web 2> /dev/null || true; postfix -c "$conf" abort > /dev/null 2>&1' EXIT
 postfix -c "$conf" start > "$WORK/start" 2>&1 || { cat "$WORK/start" "$WORK/log/mail"; fail "postfix did not start"; }
 wait_for 'daemon started' "$WORK/log/mail"
 
