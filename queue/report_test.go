@@ -238,3 +238,39 @@ func TestReportKeepsCare(t *testing.T) {
 		})
 	}
 }
+
+// TestDelayToldWhileAway: mail that waits behind a destination in its back-off is
+// hardly ever tried itself, and its senders hear of the delay all the same, once.
+func TestDelayToldWhileAway(t *testing.T) {
+	inWorld(t, func(o *queue.Options) { o.DelayNotice = 4 * time.Hour }, func(w *world) {
+		const many = 20
+		var s story
+		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
+			if job.Destination != "one.test" {
+				s.jobs = append(s.jobs, job)
+				s.bodies = append(s.bodies, read(t, job))
+				return all(job, queue.Delivered, "250 ok")
+			}
+			return []queue.Outcome{{Recipient: job.Recipients[0].Address, Reply: "no host answers", Unreachable: true}}
+		}
+		w.run()
+		for range many {
+			env := from("rick@partner.test", rcpt("a@one.test", 0))
+			env.ID = queue.NewID()
+			if err := w.q.Accept(context.Background(), env, strings.NewReader(original)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.pass(6 * time.Hour)
+		w.equal("attempts are few", len(w.tried("one.test")) < many, true)
+		w.equal("reports", len(s.jobs), many)
+		told := map[string]bool{}
+		for _, b := range s.bodies {
+			_, id, _ := strings.Cut(b, "The queue id was ")
+			told[id[:20]] = true
+		}
+		w.equal("messages told of", len(told), many)
+		w.pass(3 * time.Hour)
+		w.equal("reports later", len(s.jobs), many)
+	})
+}
