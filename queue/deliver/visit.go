@@ -156,7 +156,7 @@ func (s *visit) send(ctx context.Context, a *attempt) {
 		todo = append(todo[n:], again...)
 	}
 	a.open = append(a.open, todo...)
-	a.tried[s.at.key()] = s.client.Usable() // else it only left, and may take a further connection
+	a.tried[s.at.key()] = s.usable() // else it only left, and may take a further connection
 }
 
 // hostVerdict says what err means for recipients.

@@ -65,6 +65,10 @@ func TestVisit(t *testing.T) {
 			[]queue.Job{b(), b(), b()}, "delivered 2.6.0 one.test; deferred 4.4.2", 1},
 		{"other terms, another connection", []string{greets + "S: 250 x\n" + to("b@d.test", good) + leaves, greets + "S: 250 x\n" + to("b@d.test", good) + leaves},
 			[]queue.Job{b(), secret}, "delivered 2.6.0 one.test; delivered 2.6.0 one.test", 0},
+		{"MAILMAX, and somebody is left", []string{
+			greets + "S: 250 LIMITS RCPTMAX=1 MAILMAX=2\n" + to("b@d.test", good) + to("b@d.test", good) + leaves,
+			greets + "S: 250 LIMITS RCPTMAX=1 MAILMAX=2\n" + to("c@d.test", good) + leaves,
+		}, []queue.Job{b(), job("x\r\n", "b@d.test", "c@d.test")}, "delivered 2.6.0 one.test; delivered 2.6.0 one.test", 0},
 		{"MAILMAX", []string{greets + "S: 250 LIMITS MAILMAX=2\n" + to("b@d.test", good) + to("b@d.test", good) + leaves},
 			[]queue.Job{b(), b(), b()}, "delivered 2.6.0 one.test; delivered 2.6.0 one.test", 1},
 	} {
