@@ -70,7 +70,7 @@ func TestSTS(t *testing.T) {
 		{"enforce", toPlain, enforce("mx.p.test"), issued("mx.p.test"), ok, "mta-sts: TLS1.3 verified", "", 0},
 		{"enforce, a star", toPlain, enforce("*.p.test"), issued("*.p.test"), ok, "mta-sts: TLS1.3 verified", "", 0},
 		{"enforce, host not named", toPlain, enforce("mx.other.test"), issued("mx.p.test"), noProof, "mta-sts: none", tlsrpt.ValidationFailure, 1},
-		{"enforce, STARTTLS hidden", toPlain, enforce("mx.p.test"), nil, noTLS, "mta-sts: none", tlsrpt.StartTLSNotSupported, 0},
+		{"enforce, STARTTLS hidden", toPlain, enforce("mx.p.test"), nil, noTLS, "mta-sts: none", tlsrpt.StartTLSNotSupported, 1},
 		{"enforce, the domain is not the host", toPlain, enforce("mx.p.test"), issued("p.test"), noProof, "mta-sts: TLS1.3 not verified", tlsrpt.CertificateHostMismatch, 1},
 		{"enforce, self-signed", toPlain, enforce("mx.p.test"), &own, noProof, "mta-sts: TLS1.3 not verified", tlsrpt.CertificateNotTrusted, 1},
 		{"enforce, expired", toPlain, enforce("mx.p.test"), &late, noProof, "mta-sts: TLS1.3 not verified", tlsrpt.CertificateExpired, 1},

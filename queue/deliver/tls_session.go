@@ -30,9 +30,9 @@ func (d *Deliverer) session(ctx context.Context, id queue.ID, t target, dem dema
 		if e, ok := errors.AsType[*smtpclient.Error](err); ok {
 			e.Status = statusNoProof
 		}
-		if dem.wanted == wantSTS {
-			d.o.STS.Recheck(t.host.from.domain)
-		}
+	}
+	if dem.wanted == wantSTS && (hs.err != nil || hs.refused) { // a newer policy may name it no more
+		d.o.STS.Recheck(t.host.from.domain)
 	}
 	if !dem.required && errors.Is(err, smtpclient.ErrHandshake) {
 		maillog.TLSFailed(d.o.Logger, string(id), t.String(), err)
