@@ -3,6 +3,7 @@
 GO       ?= go
 FUZZTIME ?= 1m
 BENCH    ?= .
+CRASHES  ?= 1000
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -63,8 +64,8 @@ bench: ## all benchmarks, or those that BENCH names
 mutants: overlay ## each removed check must make a test fail
 	$(GO) run ./internal/mutants -base $(OVERLAY) -tags dane_clientid run
 
-crashtest: build ## kill -9 under load for a minute; nothing acknowledged may be lost
-	DANCEMTA_CRASH_SECONDS=60 $(GO) test -count=1 -v -timeout 600s -run TestCrash ./cmd/dancemta
+crashtest: ## kill -9 under load, CRASHES times, at each step and at random; nothing acknowledged may be lost
+	DANCEMTA_CRASHES=$(CRASHES) $(GO) test -count=1 -v -timeout 1800s -run '^TestCrash$$' ./cmd/dancemta ./queue/boltstore
 
 check: ## format, vet, staticcheck, tidy modules
 	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

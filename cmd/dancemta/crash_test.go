@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,14 +23,31 @@ import (
 )
 
 const (
-	crashSecondsEnv = "DANCEMTA_CRASH_SECONDS"
-	crashDefault    = 4 * time.Second // in the ordinary suite
-	stepsEnv        = "DANCEMTA_TEST_STEPS"
-	stepWidth       = 32
-	crashClients    = 8
-	crashBigEvery   = 16        // every so manieth message is a spool file
-	crashBigSize    = 100 << 10 // octets
+	crashesEnv     = "DANCEMTA_CRASHES" // how many kills
+	defaultCrashes = 15                 // a few seconds
+	stepsEnv       = "DANCEMTA_TEST_STEPS"
+	killEnv        = "DANCEMTA_TEST_KILL" // "n step": the server kills itself at the n-th step of this name
+	stepWidth      = 32
+	crashClients   = 8
+	crashBigEvery  = 4       // every so manieth message is a spool file
+	crashFailEvery = 7       // every so manieth is for a recipient whom the next hop refuses
+	crashInline    = 2 << 10 // octets of a body in the store
+	crashJournal   = 100 << 10
+	// A kill at random falls so soon after the start of the load.
+	crashRandom = 60 * time.Millisecond
+	// A server that has not come to its step by then is killed all the same.
+	crashLimit = 5 * time.Second
+	// From so many kills on each step must have had its share, and the dialog its own.
+	crashProof   = 1000
+	crashPerStep = 20
+	crashInBody  = 300
 )
+
+// serverSteps are the steps at which the server kills itself: all that the store has.
+var serverSteps = []string{
+	"body read", "spool create", "spool write", "spool fsync", "spool rename", "spool folder fsync", "spool remove",
+	"journal write", "journal fsync", "journal written", "before commit", "after commit", "settle", "settled",
+}
 
 // crash is a server that is killed again and again while clients send.
 type crash struct {
@@ -38,47 +55,55 @@ type crash struct {
 	sink   *lab.Sink
 	config string
 	steps  string
+	inBody atomic.Int64 // sessions that were cut off between the first octet of a body and its reply
 
 	mu      sync.Mutex
 	address string        // of the running server
 	up      chan struct{} // closed when the next server runs
 	next    int
-	acked   map[int]bool
+
+	ledger crashLedger
 }
 
-// Kill at random moments under load: what got its 250 reaches the next hop.
+// Kill at random moments, and at each step of durable work, under load: what got its
+// 250 reaches the next hop, or a bounce says that it did not.
 func TestCrash(t *testing.T) {
-	duration := crashDefault
-	if s := os.Getenv(crashSecondsEnv); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
+	crashes := defaultCrashes
+	if s := os.Getenv(crashesEnv); s != "" {
+		var err error
+		if crashes, err = strconv.Atoi(s); err != nil {
 			t.Fatal(err)
 		}
-		duration = time.Duration(n) * time.Second
 	}
 	c := newCrash(t)
-	ctx, stop := context.WithTimeout(t.Context(), duration)
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var clients sync.WaitGroup
 	for range crashClients {
 		clients.Go(func() { c.client(ctx) })
 	}
-	hits := map[string]int{}
-	var server *child
-	for ctx.Err() == nil {
-		server = c.start()
-		select {
-		case <-time.After(time.Duration(50+rand.IntN(500)) * time.Millisecond):
-		case <-ctx.Done():
+	hits, inBody := map[string]int{}, 0
+	for i := range crashes {
+		step := "" // every third kill comes from outside
+		if i%3 > 0 {
+			step = serverSteps[(i/3*2+i%3)%len(serverSteps)]
 		}
-		c.down()
-		server.kill()
-		hits[c.lastStep()]++
+		c.inBody.Store(0)
+		hits[c.kill(step)]++
+		if c.inBody.Load() > 0 {
+			inBody++
+		}
+		if c.ledger.check(t, c.sink, filepath.Join(filepath.Dir(c.config), "state")); t.Failed() {
+			t.Fatalf("after kill %d, asked for at %q", i+1, step)
+		}
 	}
+	stop()
 	clients.Wait()
+	t.Setenv(killEnv, "")
 	c.start()
 	c.drain()
-	c.judge(hits)
+	c.ledger.checkEnd(t, c.sink)
+	c.report(crashes, hits, inBody)
 }
 
 func newCrash(t *testing.T) *crash {
@@ -87,19 +112,48 @@ func newCrash(t *testing.T) *crash {
 		t.Fatal(err)
 	}
 	t.Cleanup(sink.Close)
-	config := writeConfig(t, strings.Replace(jsonLog, "debug", "info", 1)+minimalConfig+fmt.Sprintf(`
-[[relay_domain]]
-domain     = "remote.test"
-recipients = "any"
-next_hop   = ["%s"]
-
-[queue]
-retry           = ["1s"]
-per_destination = 20
-`, sink.Addr()))
-	c := &crash{t: t, sink: sink, config: config, steps: filepath.Join(t.TempDir(), "step"), up: make(chan struct{}), acked: map[int]bool{}}
+	sink.Answer(func(cmd lab.Command) string {
+		if cmd.Verb == "RCPT" && strings.Contains(cmd.Line, "nobody@") {
+			return "550 5.1.1 no such user"
+		}
+		return ""
+	})
+	text := strings.Replace(jsonLog, "debug", "info", 1) + minimalConfig
+	for _, domain := range []string{"remote.test", "load.test"} {
+		text += fmt.Sprintf("[[relay_domain]]\ndomain = %q\nrecipients = \"any\"\nnext_hop = [%q]\n", domain, sink.Addr())
+	}
+	config := writeConfig(t, text+"[queue]\nretry = [\"1s\"]\nper_destination = 20\n")
+	c := &crash{t: t, sink: sink, config: config, steps: filepath.Join(t.TempDir(), "step"), up: make(chan struct{}), ledger: newCrashLedger()}
 	t.Setenv(stepsEnv, c.steps)
 	return c
+}
+
+// kill lets a server work until it is killed, and returns the step at which.
+func (c *crash) kill(step string) string {
+	c.t.Setenv(killEnv, "")
+	if step != "" {
+		c.t.Setenv(killEnv, fmt.Sprintf("%d %s", 2+rand.IntN(4), step))
+	}
+	server := c.start()
+	limit := crashLimit
+	if step == "" {
+		limit = time.Duration(rand.Int64N(int64(crashRandom)))
+	}
+	select {
+	case <-time.After(limit):
+	case <-server.done:
+	}
+	c.down()
+	server.kill()
+	text, err := os.ReadFile(c.steps)
+	if err != nil {
+		return "before any step"
+	}
+	last := strings.TrimSpace(string(text))
+	if step == "" {
+		return "at random, after " + last
+	}
+	return last
 }
 
 func (c *crash) start() *child {
@@ -115,14 +169,6 @@ func (c *crash) down() {
 	c.mu.Lock()
 	c.up = make(chan struct{})
 	c.mu.Unlock()
-}
-
-func (c *crash) lastStep() string {
-	text, err := os.ReadFile(c.steps)
-	if err != nil {
-		return "before any step"
-	}
-	return strings.TrimSpace(string(text))
 }
 
 // client sends until ctx ends, over a new connection after each crash.
@@ -159,12 +205,10 @@ func (c *crash) session(ctx context.Context, address string) error {
 	}
 	for ctx.Err() == nil {
 		n := c.number()
-		if err := sendNumbered(text, n); err != nil {
+		if err := c.send(text, n); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		c.acked[n] = true
-		c.mu.Unlock()
+		c.ledger.acknowledged(n)
 	}
 	return nil
 }
@@ -186,22 +230,37 @@ func exchange(text *textproto.Conn, line string, code int) error {
 	return err
 }
 
-// sendNumbered returns nil when the message got its 250.
-func sendNumbered(text *textproto.Conn, n int) error {
+// send returns nil when the message got its 250.
+func (c *crash) send(text *textproto.Conn, n int) error {
+	to := "ann"
+	if fails(n) {
+		to = "nobody"
+	}
 	for _, step := range []struct {
 		line string
 		code int
-	}{{"MAIL FROM:<load@load.test>", 250}, {"RCPT TO:<ann@remote.test>", 250}, {"DATA", 354}} {
+	}{{"MAIL FROM:<load@load.test>", 250}, {"RCPT TO:<" + to + "@remote.test>", 250}, {"DATA", 354}} {
 		if err := exchange(text, step.line, step.code); err != nil {
 			return err
 		}
 	}
-	w := text.DotWriter()
-	size := 0
-	if n%crashBigEvery == 0 {
-		size = crashBigSize
+	err := sendNumbered(text, n)
+	if err != nil {
+		c.inBody.Add(1)
 	}
-	_, err := fmt.Fprintf(w, "Subject: %d\r\n\r\n%s\r\nend %d\r\n", n, bytes.Repeat([]byte("0123456789abcdef\r\n"), size/18+10), n)
+	return err
+}
+
+// fails says whether a message is for the recipient who is refused.
+func fails(n int) bool { return n%crashFailEvery == 0 }
+
+func sendNumbered(text *textproto.Conn, n int) error {
+	w := text.DotWriter()
+	lines := 10
+	if n%crashBigEvery == 0 {
+		lines = 2 * crashInline / 18
+	}
+	_, err := fmt.Fprintf(w, "Subject: %d\r\n\r\n%s\r\nend %d\r\n", n, bytes.Repeat([]byte("0123456789abcdef\r\n"), lines), n)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return err
 	}
@@ -224,53 +283,22 @@ func (c *crash) drain() {
 	}
 }
 
-// judge compares what was promised with what the sink has.
-func (c *crash) judge(hits map[string]int) {
-	got := map[int]int{}
-	for _, m := range c.sink.Messages() {
-		n, err := numberOf(m.Data)
-		if err != nil {
-			c.t.Error(err)
-			continue
-		}
-		got[n]++
-	}
-	kills, lost, twice := 0, 0, 0
-	for n := range c.acked {
-		if got[n] == 0 {
-			lost++
-		}
-	}
-	for _, times := range got {
-		twice += times - 1
-	}
-	c.t.Log("kills by the last step that the store had begun:")
+// report shows where the kills fell, and demands their spread.
+func (c *crash) report(crashes int, hits map[string]int, inBody int) {
+	c.t.Log("kills by the step that the store had begun last:")
 	for _, step := range slices.Sorted(maps.Keys(hits)) {
-		kills += hits[step]
 		c.t.Logf("  %4d  %s", hits[step], step)
 	}
-	c.t.Logf("%d kills; %d messages acknowledged, %d lost; %d came although their 250 was cut off; %d deliveries repeated",
-		kills, len(c.acked), lost, len(got)-len(c.acked)+lost, twice)
-	if lost > 0 || kills == 0 || len(c.acked) == 0 {
-		c.t.Errorf("%d of %d acknowledged messages were lost", lost, len(c.acked))
+	c.t.Logf("%d kills, %d between the first octet of a body and its reply; %s", crashes, inBody, c.ledger.summary())
+	if crashes < crashProof {
+		return
 	}
-	// Each kill may cut off the outcomes of the deliveries then under way, not more.
-	if most := kills * 20; twice > most {
-		c.t.Errorf("%d deliveries were repeated, more than the %d under way at the kills", twice, most)
+	if inBody < crashInBody {
+		c.t.Errorf("%d kills fell between a body and its reply, want %d", inBody, crashInBody)
 	}
-}
-
-// numberOf demands a whole message.
-func numberOf(data []byte) (n int, err error) {
-	_, rest, ok := bytes.Cut(data, []byte("\r\nSubject: "))
-	if !ok {
-		return 0, fmt.Errorf("a message without its header: %.200q", data)
+	for _, step := range serverSteps {
+		if hits[step] < crashPerStep {
+			c.t.Errorf("%d kills at %q, want %d", hits[step], step, crashPerStep)
+		}
 	}
-	if _, err := fmt.Fscanf(bytes.NewReader(rest), "%d", &n); err != nil {
-		return 0, err
-	}
-	if !bytes.HasSuffix(data, fmt.Appendf(nil, "\r\nend %d\r\n", n)) {
-		return 0, fmt.Errorf("message %d is not whole: %w", n, io.ErrUnexpectedEOF)
-	}
-	return n, nil
 }

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -43,17 +45,34 @@ func executeChild(ctx context.Context, args []string) int {
 	if path == "" || len(args) != 3 || args[0] != "serve" {
 		return execute(ctx, args, os.Stdout, os.Stderr)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err == nil {
-		err = serve(ctx, args[2], os.Stderr, boltstore.Options{Step: func(name string) {
-			f.WriteAt(fmt.Appendf(nil, "%-*.*s", stepWidth, stepWidth, name), 0)
-		}})
-	}
+	err := serveToCrash(ctx, path, args[2])
 	if err == nil {
 		return exitOK
 	}
 	printError(os.Stderr, err)
 	return exitCode(err)
+}
+
+// serveToCrash is a server that tells its steps, and kills itself at one if it was
+// asked to. Its limits are low, so that each kind of step comes often.
+func serveToCrash(ctx context.Context, path, config string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	n, step, _ := strings.Cut(os.Getenv(killEnv), " ")
+	nth, _ := strconv.Atoi(n)
+	var seen atomic.Int64
+	return serve(ctx, config, os.Stderr, boltstore.Options{
+		MaxBodyInline: crashInline, JournalBytes: crashJournal,
+		Step: func(name string) {
+			f.WriteAt(fmt.Appendf(nil, "%-*.*s", stepWidth, stepWidth, name), 0)
+			if name == step && int(seen.Add(1)) == nth {
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		},
+	})
 }
 
 // helped is the exit code of a helper.

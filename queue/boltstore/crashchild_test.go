@@ -42,7 +42,7 @@ func crashChild() bool {
 	n, step, _ := strings.Cut(os.Getenv(envCrashStep), " ")
 	nth, _ := strconv.Atoi(n)
 	var seen atomic.Int64
-	s, err := Open(dir, Options{journalBytes: childJournal, Step: func(name string) {
+	s, err := Open(dir, Options{JournalBytes: childJournal, Step: func(name string) {
 		c.say("step", name)
 		if name == step && int(seen.Add(1)) == nth {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -50,7 +50,7 @@ func TestSteps(t *testing.T) {
 func TestPutWaitsForCommit(t *testing.T) {
 	inside, release := make(chan struct{}, 1), make(chan struct{}, 1)
 	hold := false
-	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+	s := open(t, t.TempDir(), Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if hold {
 			inside <- struct{}{}
 			<-release
@@ -194,7 +194,7 @@ var (
 func TestFullCommit(t *testing.T) {
 	dir := t.TempDir()
 	puts := 0
-	s := open(t, dir, Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+	s := open(t, dir, Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if puts > 0 && tx.Bucket(bucketMessage).Get([]byte("")) == nil && hasNew(tx) {
 			tx.Rollback()
 			return errNoRoom
@@ -229,7 +229,7 @@ func hasNew(tx *bolt.Tx) bool {
 
 // TestFullGroup: a settlement in one group with puts is written without them.
 func TestFullGroup(t *testing.T) {
-	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+	s := open(t, t.TempDir(), Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if hasNew(tx) {
 			tx.Rollback()
 			return errNoRoom
@@ -277,7 +277,7 @@ func submitAll(s *Store, group []*op) []error {
 // stays, and it may be tried again.
 func TestFullSettle(t *testing.T) {
 	var fail error
-	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: failCommit(&fail)})
+	s := open(t, t.TempDir(), Options{JournalBytes: 1, commit: failCommit(&fail)})
 	env := mustAccept(t, s, small)
 	job := mustLease(t, s, 1)[0]
 	fail = errNoRoom
@@ -303,7 +303,7 @@ func later(d time.Duration) queue.DueRequest {
 // TestFullDue: a lease that could not be written down is none.
 func TestFullDue(t *testing.T) {
 	var fail error
-	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: failCommit(&fail)})
+	s := open(t, t.TempDir(), Options{JournalBytes: 1, commit: failCommit(&fail)})
 	mustAccept(t, s, small)
 	fail = errNoRoom
 	if jobs, err := lease(s); !queue.IsKind(err, queue.Full) || len(jobs) != 0 {
@@ -320,7 +320,7 @@ func TestFullDue(t *testing.T) {
 func TestBroken(t *testing.T) {
 	dir := t.TempDir()
 	var fail error
-	s := open(t, dir, Options{journalBytes: 1, commit: failCommit(&fail)})
+	s := open(t, dir, Options{JournalBytes: 1, commit: failCommit(&fail)})
 	kept := mustAccept(t, s, small)
 	job := mustLease(t, s, 1)[0]
 	fail = errFlush
@@ -354,7 +354,7 @@ func TestBroken(t *testing.T) {
 func TestBrokenKeepsTheFile(t *testing.T) {
 	dir := t.TempDir()
 	fail := false
-	s := open(t, dir, Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+	s := open(t, dir, Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if err := tx.Commit(); err != nil || !fail {
 			return err
 		}
@@ -442,7 +442,7 @@ func TestDamagedPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			armed := false
-			s, err := Open(t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+			s, err := Open(t.TempDir(), Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 				if armed {
 					return in(tx)
 				}

@@ -13,14 +13,15 @@ import (
 	"dancemta/queue"
 )
 
-// format is the version of everything below. Another one is refused: records
-// may gain optional fields within a version, never change or lose one.
+// format is the version of everything below and of what journal.go writes beside it.
+// Another one is refused: records may gain optional fields within a version, never
+// change or lose one.
 const format = "2"
 
 // The buckets and their keys. An id has 20 octets; times are nanoseconds since
 // 1970, 8 octets, big-endian, so that keys sort by time.
 var (
-	bucketMeta        = []byte("meta")        // "format" → version, "counts" → tally
+	bucketMeta        = []byte("meta")        // "format" → version, "counts" → tally, "journal" → generation
 	bucketMessage     = []byte("message")     // id → messageRecord
 	bucketUnit        = []byte("unit")        // id, destination → unitRecord
 	bucketBody        = []byte("body")        // id, chunk number (4 octets) → octets

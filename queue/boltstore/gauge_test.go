@@ -98,7 +98,7 @@ func TestGaugesOfOldStore(t *testing.T) {
 // A commit that failed has changed no number, and the store says that it is broken.
 func TestGaugesBroken(t *testing.T) {
 	fail := false
-	s, err := Open(t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+	s, err := Open(t.TempDir(), Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if fail {
 			return errors.Join(tx.Rollback(), errors.New("input/output error"))
 		}

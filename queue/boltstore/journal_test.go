@@ -289,7 +289,7 @@ func TestFullJournal(t *testing.T) {
 func TestFullCheckpoint(t *testing.T) {
 	dir := t.TempDir()
 	var fail error
-	s := open(t, dir, Options{journalBytes: 10 * slotSize, commit: failCommit(&fail)})
+	s := open(t, dir, Options{JournalBytes: 10 * slotSize, commit: failCommit(&fail)})
 	var jobs []queue.Job
 	for range 4 {
 		mustAccept(t, s, small)
@@ -330,7 +330,7 @@ func TestFullCheckpoint(t *testing.T) {
 func TestCheckpoints(t *testing.T) {
 	commits, flushes := 0, 0
 	dir := t.TempDir()
-	s := open(t, dir, Options{journalBytes: 20 * slotSize, Step: func(step string) {
+	s := open(t, dir, Options{JournalBytes: 20 * slotSize, Step: func(step string) {
 		switch step {
 		case "before commit":
 			commits++
@@ -360,7 +360,7 @@ func TestCheckpoints(t *testing.T) {
 // TestHugeGroup: what does not fit into the journal is made durable by a checkpoint.
 func TestHugeGroup(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir, Options{MaxBodyInline: 4 << 20, journalBytes: 1 << 20})
+	s := open(t, dir, Options{MaxBodyInline: 4 << 20, JournalBytes: 1 << 20})
 	env := mustAccept(t, s, 3<<20)
 	image := filepath.Join(t.TempDir(), "image")
 	copyStore(t, dir, image)

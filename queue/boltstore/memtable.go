@@ -93,7 +93,7 @@ func (s *Store) dirty() bool { return len(s.table.redo) > 0 }
 
 // fits says whether a record may go into the journal, or a checkpoint is due.
 func (s *Store) fits(record int, hard bool) bool {
-	limit := s.o.journalBytes
+	limit := s.o.JournalBytes
 	if hard {
 		return s.journal.at+int64(slots(record)) <= journalReserve*limit
 	}

@@ -175,7 +175,7 @@ func TestPowerCut(t *testing.T) {
 				d.cut(t, dir, to, lose.octets, lose.names)
 				checkImage(t, step, to, acked, under)
 			}
-			s := open(t, dir, Options{disk: d, journalBytes: 48 << 10, Step: func(step string) { image(step) }})
+			s := open(t, dir, Options{disk: d, JournalBytes: 48 << 10, Step: func(step string) { image(step) }})
 			for _, size := range []int{large, small, 20000, large, 20000, 100} {
 				env := mail("remote.test")
 				under[env.ID] = queue.Deferred
@@ -240,7 +240,7 @@ func TestTornCommit(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, fileName)
 	var before, after []byte
-	s := open(t, dir, Options{journalBytes: 1, Step: func(step string) {
+	s := open(t, dir, Options{JournalBytes: 1, Step: func(step string) {
 		switch step {
 		case "before commit":
 			before = readFile(path)
@@ -303,7 +303,7 @@ func TestGroups(t *testing.T) {
 	const writers = 50
 	commits := -1 // one opens the store
 	inside, release := make(chan struct{}), make(chan struct{})
-	s := open(t, t.TempDir(), Options{journalBytes: 1, commit: func(tx *bolt.Tx) error {
+	s := open(t, t.TempDir(), Options{JournalBytes: 1, commit: func(tx *bolt.Tx) error {
 		if commits++; commits == 1 {
 			close(inside)
 			<-release

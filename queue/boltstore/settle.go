@@ -24,10 +24,12 @@ func (s *Store) Settle(st queue.Settlement) error {
 		bytes = bounce.bytes()
 	}
 	var file bool
+	s.o.Step("settle")
 	err := s.submit(&op{bytes: bytes, apply: func(t *txn) (err error) {
 		file, err = t.settle(st, bounce)
 		return err
 	}})
+	s.o.Step("settled")
 	if err == nil && file {
 		s.spool.remove(st.ID)
 	}

@@ -71,6 +71,8 @@ type Options struct {
 	History       time.Duration // how long messages that have ended are remembered; default 24 h, negative: not at all
 	HistoryMax    int           // how many of them at most; default 100,000
 	Logger        *slog.Logger  // default: silent
+	// A checkpoint is due when the journal holds so much; default 16 MiB; 1: with each group.
+	JournalBytes int64
 
 	disk     disk                                             // tests make it fail
 	openFile func(string, int, os.FileMode) (*os.File, error) // the same for queue.db
@@ -79,8 +81,6 @@ type Options struct {
 	Step          func(string)
 	commit        func(*bolt.Tx) error // a checkpoint: the two flushes of queue.db
 	compactAlways bool                 // copy the file at the start, whatever is free in it
-	// A checkpoint is due when the journal holds so much; 1: with each group.
-	journalBytes int64
 }
 
 func (o *Options) setDefaults() {
@@ -105,8 +105,8 @@ func (o *Options) setDefaults() {
 	if o.disk == nil {
 		o.disk = osDisk{}
 	}
-	if o.journalBytes <= 0 {
-		o.journalBytes = defaultJournalBytes
+	if o.JournalBytes <= 0 {
+		o.JournalBytes = defaultJournalBytes
 	}
 	if o.commit == nil {
 		o.commit = (*bolt.Tx).Commit
