@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"errors"
+	"syscall"
 
 	"dancemta/daneclient"
 	"dancemta/internal/msgauth"
@@ -55,7 +56,7 @@ func storeAnswer(err error) answer {
 		return tooBig
 	case errors.Is(err, msgauth.ErrHeader):
 		return longHeader
-	case queue.IsKind(err, queue.Full):
+	case queue.IsKind(err, queue.Full), errors.Is(err, syscall.ENOSPC): // the queue's disk, or that of a body to be signed
 		return storeFull
 	}
 	return ownTrouble

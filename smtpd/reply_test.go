@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/emersion/go-smtp"
 
 	"dancemta/daneclient"
+	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
 )
@@ -98,6 +101,8 @@ func TestErrorsBecomeAnswers(t *testing.T) {
 		{"broken", &queue.Error{Kind: queue.Broken}, authTrouble, false, ownTrouble},
 		{"too big", fmt.Errorf("x: %w", &queue.Error{Kind: queue.TooBig}), authTrouble, false, tooBig},
 		{"bound", fmt.Errorf("x: %w", errTooBig), authTrouble, false, tooBig},
+		{"long header", fmt.Errorf("x: %w", msgauth.ErrHeader), authTrouble, false, longHeader},
+		{"no room to sign", fmt.Errorf("x: %w", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), authTrouble, false, storeFull},
 		{"loop", fmt.Errorf("x: %w", errHops), authTrouble, false, tooManyHops},
 	} {
 		if got := authAnswer(c.err); got != c.auth {
