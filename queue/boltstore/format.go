@@ -81,8 +81,9 @@ type messageRecord struct {
 	Peer        string        `json:"peer,omitempty"`
 	Arrived     int64         `json:"arrived"` // nanoseconds since 1970
 	Size        int64         `json:"size"`
-	Spool       bool          `json:"spool,omitempty"` // the body is a file
-	Open        int           `json:"open"`            // units that are not final
+	Spool       bool          `json:"spool,omitempty"`  // the body is a file
+	Sum         uint32        `json:"crc32c,omitempty"` // of the body; 0: not known
+	Open        int           `json:"open"`             // units that are not final
 }
 
 // askedRecord is what was asked for one recipient.
@@ -142,10 +143,10 @@ func (a *address) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-func newMessageRecord(env queue.Envelope, size int64, spool bool) messageRecord {
+func newMessageRecord(env queue.Envelope, c content) messageRecord {
 	r := messageRecord{
 		Sender: address{env.Sender}, Identity: env.Identity, Session: env.Session, EightBit: env.EightBit,
-		Helo: env.Helo, Peer: env.Peer, Arrived: env.Arrived.UnixNano(), Size: size, Spool: spool,
+		Helo: env.Helo, Peer: env.Peer, Arrived: env.Arrived.UnixNano(), Size: c.size, Spool: c.spooled, Sum: c.sum,
 		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, TLSOptional: env.TLSOptional,
 		EnvelopeID: env.EnvelopeID, Return: env.Return,
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sync"
 	"time"
@@ -41,12 +42,13 @@ func (s *Store) takeIn(ctx context.Context, id queue.ID, body io.Reader, records
 	}
 	buf := s.buffers.get()
 	defer s.buffers.put(buf)
-	size, spooled, err := s.readBody(ctx, id, buf, body)
+	sum := crc32.New(castagnoli)
+	size, spooled, err := s.readBody(ctx, id, buf, io.TeeReader(body, sum))
 	if err != nil {
 		return err
 	}
 	s.o.Step("body read")
-	c := content{size: size, spooled: spooled}
+	c := content{size: size, sum: sum.Sum32(), spooled: spooled}
 	if !spooled {
 		c.inline = buf.Bytes()
 	}
@@ -148,9 +150,14 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// castagnoli: bbolt keeps no checksums of pages, and a disk that loses one must not
+// change a message.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // content is the body of a message on its way into the store.
 type content struct {
 	size    int64
+	sum     uint32
 	spooled bool
 	inline  []byte // unless spooled
 }
@@ -186,7 +193,7 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 		}
 		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r.Address}})
 	}
-	rec := newMessageRecord(env, c.size, c.spooled)
+	rec := newMessageRecord(env, c)
 	rec.Open = len(byDest)
 	var err error
 	if in.value, err = json.Marshal(rec); err != nil {

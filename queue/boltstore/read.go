@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -30,7 +31,7 @@ func (s *Store) Body(id queue.ID) (io.ReadCloser, error) {
 		return nil, err
 	}
 	if !msg.Spool {
-		return &bodyReader{s: s, id: id, left: msg.Size}, nil
+		return &bodyReader{s: s, id: id, left: msg.Size, want: msg.Sum}, nil
 	}
 	f, err := os.Open(s.spool.path(id))
 	if err != nil {
@@ -65,6 +66,8 @@ type bodyReader struct {
 	id    queue.ID
 	chunk int
 	left  int64 // octets not yet read from the store
+	sum   uint32
+	want  uint32 // 0: not known
 	buf   []byte
 }
 
@@ -93,6 +96,10 @@ func (r *bodyReader) fetch() error {
 	})
 	r.chunk++
 	r.left -= int64(len(r.buf))
+	r.sum = crc32.Update(r.sum, castagnoli, r.buf)
+	if err == nil && r.left == 0 && r.want != 0 && r.sum != r.want {
+		err = fmt.Errorf("body of %s: %w: its checksum is another", r.id, ErrDamaged)
+	}
 	return err
 }
 

@@ -120,7 +120,7 @@ func newRestored(saved queue.Saved, c content) (*insertion, error) {
 		return nil, fmt.Errorf("queue id %.40q: not of %d octets", string(env.ID), idLen)
 	}
 	in := &insertion{id: env.ID, units: map[string]unitValue{}, content: c}
-	msg, sender := newMessageRecord(env, c.size, c.spooled), laneOf(env)
+	msg, sender := newMessageRecord(env, c), laneOf(env)
 	for _, u := range saved.Units {
 		rec := restoredUnit(u, sender, saved.Doubt)
 		if rec.Next != 0 {

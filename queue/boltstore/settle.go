@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"encoding/json"
+	"hash/crc32"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ func (s *Store) Settle(st queue.Settlement) error {
 		var err error
 		env := st.Bounce.Envelope
 		// Always inline: a bounce is short, and so it is part of this commit.
-		c := content{size: int64(len(st.Bounce.Body)), inline: st.Bounce.Body}
+		c := content{size: int64(len(st.Bounce.Body)), sum: crc32.Checksum(st.Bounce.Body, castagnoli), inline: st.Bounce.Body}
 		if bounce, err = newInsertion(env, env.Arrived, c); err != nil {
 			return err
 		}
