@@ -67,6 +67,18 @@ func (n *dkimName) key() (k msgauth.Key, err error) {
 	return k, nil
 }
 
+// guess takes what no flag says from a file's name, as "dkim new" makes it.
+func (n *dkimName) guess(file string) {
+	base, ok := strings.CutSuffix(filepath.Base(file), keySuffix)
+	selector, domain, found := strings.Cut(base, "._domainkey.")
+	if ok && found && n.domain == "" && n.selector == "" {
+		n.domain, n.selector = domain, selector
+	}
+}
+
+// keySuffix ends the names of key files.
+const keySuffix = ".pem"
+
 func newDKIMNew() *cobra.Command {
 	var n dkimName
 	var kind, dir string
@@ -94,7 +106,7 @@ mail gets both signatures.`,
 			if k.Key, err = generateDKIM(kind); err != nil {
 				return err
 			}
-			file := filepath.Join(dir, k.Owner()+".pem")
+			file := filepath.Join(dir, k.Owner()+keySuffix)
 			text, err := pemfile.EncodeKey(k.Key)
 			if err != nil {
 				return err
@@ -133,16 +145,18 @@ func newDKIMShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Print the record of a key, or compare all keys with DNS",
-		Long: `Print the TXT record of the key in FILE. Without FILE: print the records of all keys in the
-configuration, and whether DNS publishes them: match, mismatch or missing. The exit code is then 0
-when all match, 6 when one does not, 9 when DNS does not answer.`,
-		Example: `  dancemta dkim show --domain example.org --selector ed2026 ed2026._domainkey.example.org.pem
+		Long: `Print the TXT record of the key in FILE; its name tells domain and selector if it is as
+"dkim new" made it. Without FILE: print the records of all keys in the configuration, and
+whether DNS publishes them: match, mismatch or missing. The exit code is then 0 when all
+match, 6 when one does not, 9 when DNS does not answer.`,
+		Example: `  dancemta dkim show ed2026._domainkey.example.org.pem
   dancemta dkim show --config /etc/dancemta/dancemta.toml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return showDKIM(c.Context(), c.OutOrStdout(), path, asJSON)
 			}
+			n.guess(args[0])
 			k, err := n.key()
 			if err != nil {
 				return err

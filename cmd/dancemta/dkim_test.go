@@ -51,6 +51,9 @@ func TestDKIMNew(t *testing.T) {
 	if code != exitOK || out != line {
 		t.Errorf("show: exit %d, %s", code, out)
 	}
+	if code, out, text := run(t, "dkim", "show", file); code != exitOK || out != line {
+		t.Errorf("show by the file's name: exit %d, %s%s", code, out, text)
+	}
 	before, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +69,7 @@ func TestDKIMNew(t *testing.T) {
 		{exitUsage, "--domain", []string{"new", "--domain", "exa mple", "--selector", "a", "--dir", dir}},
 		{exitUsage, "--dir is missing", []string{"new", "--domain", "example.test", "--selector", "a"}},
 		{exitUsage, "ed25519 or rsa", []string{"new", "--domain", "example.test", "--selector", "a", "--type", "dsa", "--dir", dir}},
+		{exitUsage, "--domain and --selector", []string{"show", filepath.Join(dir, "none.pem")}},
 		{exitUnavailable, "no such file", []string{"show", "--domain", "example.test", "--selector", "a", filepath.Join(dir, "none")}},
 	} {
 		if code, _, text := run(t, append([]string{"dkim"}, c.args...)...); code != c.code || !strings.Contains(text, c.says) {

@@ -121,7 +121,7 @@ func (s *Signer) Own(message []byte) ([]byte, error) {
 }
 
 // keep hashes a body and keeps it: what is short in memory, else all in a file that
-// has no name any more, so that none is left behind.
+// loses its name at once, so that a crash leaves nothing of it behind.
 type keep struct {
 	dir  string
 	hash *bodyHash
