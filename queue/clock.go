@@ -39,7 +39,7 @@ func (c *clock) now() time.Time {
 	case off > clockTolerance:
 		c.time = c.time.Add(clockHaste * passed)
 	case off < -clockTolerance:
-		c.time = c.time.Add(passed / clockHaste)
+		c.time = c.time.Add(passed - passed/clockHaste) // never nothing, or a short sleep would have no end
 	default:
 		c.time = wall
 	}

@@ -224,23 +224,25 @@ func (ds *destinations) forget() {
 }
 
 // answer notes that somebody spoke for the destination. The place of a visit, which
-// is of the group given, becomes one of the proven.
-func (ds *destinations) answer(name string, group int) int {
+// is of the group given, becomes one of the proven. more: there may be room for
+// further visits.
+func (ds *destinations) answer(name string, group int) (more bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	now := ds.now()
 	d := ds.by[name]
+	more = group != proven
 	if d.failures > 0 {
 		d.failures, d.good, d.limit = 0, 0, min(initialVisits, ds.o.PerDestination)
 	}
 	d.answered = now
 	if d.good++; d.good >= d.limit && d.limit < ds.o.PerDestination {
 		d.limit++
-		d.good = 0
+		d.good, more = 0, true
 	}
 	ds.places[group]--
 	ds.places[proven]++
-	return proven
+	return more
 }
 
 // fail notes that a visit, which began at the time given, found nobody. Visits that

@@ -34,6 +34,10 @@ const (
 	// What a destination of ordinary size takes from one peer without protest, once it
 	// has shown that it answers.
 	defaultPerDestination = 20
+	// A message may have been on its way to us for so long. One that has arrived at
+	// another time was stamped by a clock that was set since, and would expire too
+	// early or too late.
+	maxArrival = 6 * time.Hour
 	// A final dot may take minutes; what is cut off is tried again, perhaps
 	// as a duplicate, so an orderly stop waits a little.
 	defaultGrace = 20 * time.Second
@@ -63,7 +67,10 @@ type Options struct {
 	Rate            func(destination string) Rate
 	Grace           time.Duration // how long Run lets deliveries end when ctx ends; default 20 s
 	MaxMessageBytes int64         // longer bodies are refused as TooBig; 0: no bound here
-	OnOutcome       func(Result)  // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
+	// OnReport hears for each recipient what a sender is told: "failed", "delayed",
+	// "relayed" or "delivered"; nil: nobody does.
+	OnReport  func(action string)
+	OnOutcome func(Result) // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
 }
 
 // Queue accepts messages and has them delivered. All methods may be called at
@@ -130,11 +137,12 @@ func (q *Queue) Accept(ctx context.Context, env Envelope, body io.Reader) error 
 	if q.o.MaxMessageBytes > 0 {
 		body = &boundedReader{r: body, left: q.o.MaxMessageBytes}
 	}
-	if env.Arrived.IsZero() {
-		env.Arrived = q.o.Now()
+	now := q.clock.now()
+	if env.Arrived.IsZero() || env.Arrived.Sub(now).Abs() > maxArrival {
+		env.Arrived = now
 	}
 	env.Recipients = distinct(env.Recipients)
-	if err := q.o.Store.Put(ctx, env, q.clock.now(), body); err != nil {
+	if err := q.o.Store.Put(ctx, env, now, body); err != nil {
 		return err
 	}
 	q.poke()

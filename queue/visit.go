@@ -114,7 +114,10 @@ func (v *visit) judge(outcomes []Outcome) {
 	case nobody:
 		v.r.q.dests.fail(v.name, v.began, maillog.Clean(outcomes[0].Reply))
 	case spoke:
-		v.group = v.r.q.dests.answer(v.name, v.group)
+		if v.r.q.dests.answer(v.name, v.group) {
+			v.r.q.poke()
+		}
+		v.group = proven
 	}
 }
 

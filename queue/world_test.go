@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // deliverFunc is a deliverer as a test writes it.
 type deliverFunc func(ctx context.Context, job queue.Job) []queue.Outcome
+
+// Deliver makes w a Deliverer.
+func (w *world) Deliver(ctx context.Context, v queue.Visit) {
+	w.mu.Lock()
+	w.begun[v.Destination()]++
+	w.mu.Unlock()
+	deliverFunc(w.attempt).Deliver(ctx, v)
+}
 
 func (f deliverFunc) Deliver(ctx context.Context, v queue.Visit) {
 	for job, ok := v.Next(); ok; job, ok = v.Next() {
@@ -60,6 +69,7 @@ type world struct {
 
 	mu       sync.Mutex
 	attempts []attempt
+	begun    map[string]int // visits, by destination
 	now      map[string]int // deliveries under way, by destination and ""
 	most     map[string]int
 
@@ -70,7 +80,7 @@ type world struct {
 func inWorld(t *testing.T, edit func(*queue.Options), story func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, dir: t.TempDir(), start: time.Now(), now: map[string]int{}, most: map[string]int{}}
+		w := &world{t: t, dir: t.TempDir(), start: time.Now(), begun: map[string]int{}, now: map[string]int{}, most: map[string]int{}}
 		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome { return all(job, queue.Delivered, "250 ok") }
 		w.open(edit)
 		defer func() { w.close() }()
@@ -85,7 +95,7 @@ func (w *world) open(edit func(*queue.Options)) {
 		w.t.Fatal(err)
 	}
 	o := queue.Options{
-		Store: s, Deliverer: deliverFunc(w.attempt), Hostname: "mx.example.test",
+		Store: s, Deliverer: w, Hostname: "mx.example.test",
 		Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
 	}
 	if edit != nil {
@@ -138,6 +148,59 @@ func (w *world) attempt(ctx context.Context, job queue.Job) []queue.Outcome {
 	return w.deliver(ctx, job)
 }
 
+// visits counts the deliveries under way to one destination.
+func (w *world) visits(dest string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now[dest]
+}
+
+// count counts those to destinations of a prefix; total, all attempts.
+func (w *world) count(prefix string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for d, under := range w.now {
+		if d != "" && strings.HasPrefix(d, prefix) {
+			n += under
+		}
+	}
+	return n
+}
+
+func (w *world) total(prefix string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.attempts {
+		if strings.HasPrefix(a.dest, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// position is how many attempts were made before the first to a destination.
+func (w *world) position(dest string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.IndexFunc(w.attempts, func(a attempt) bool { return a.dest == dest })
+}
+
+// replies is what the list shows of each recipient.
+func (w *world) replies() string {
+	w.t.Helper()
+	var b strings.Builder
+	err := w.store.Each(func(s queue.Summary) error {
+		for _, r := range s.Recipients {
+			fmt.Fprintln(&b, r.Address, r.LastReply)
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b.String()
+}
+
 // tried returns the attempts to one destination.
 func (w *world) tried(dest string) (got []attempt) {
 	w.mu.Lock()
@@ -160,7 +223,18 @@ func (w *world) accept(rcpts ...string) queue.ID {
 
 func (w *world) acceptFrom(sender, body string, rcpts ...string) queue.ID {
 	w.t.Helper()
-	env := queue.Envelope{ID: queue.NewID(), Session: "S1", Identity: "rick@partner.test", Helo: "portal.partner.test", Peer: "192.0.2.7:4711"}
+	return w.acceptEnvelope(queue.Envelope{Identity: "rick@partner.test"}, sender, body, rcpts...)
+}
+
+// acceptOf takes a short message of a sender who has proved to be identity, or nobody.
+func (w *world) acceptOf(identity, sender string, rcpts ...string) queue.ID {
+	w.t.Helper()
+	return w.acceptEnvelope(queue.Envelope{Identity: identity}, sender, original, rcpts...)
+}
+
+func (w *world) acceptEnvelope(env queue.Envelope, sender, body string, rcpts ...string) queue.ID {
+	w.t.Helper()
+	env.ID, env.Session, env.Helo, env.Peer = queue.NewID(), "S1", "portal.partner.test", "192.0.2.7:4711"
 	if sender != "" {
 		env.Sender = mailaddr.MustParse(sender)
 	}

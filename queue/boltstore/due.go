@@ -293,7 +293,7 @@ func (w *walk) allowed(destination string) bool {
 
 // serve leases the unit of a line whose turn it is.
 func (w *walk) serve(l line) error {
-	job, err := w.t.lease(l, w.r, w.p.next(stamp(w.r.Now)))
+	job, err := w.t.lease(l, w.r, w.p.next(stamp(w.r.Now)), false)
 	if err != nil {
 		return err
 	}
@@ -306,8 +306,8 @@ func (w *walk) serve(l line) error {
 	return nil
 }
 
-// lease leases the unit of a line whose turn it is.
-func (t *txn) lease(l line, r queue.DueRequest, served int64) (*queue.Job, error) {
+// lease leases the unit of a line whose turn it is. away: not for an attempt.
+func (t *txn) lease(l line, r queue.DueRequest, served int64, away bool) (*queue.Job, error) {
 	from, at, id, err := t.head(l)
 	if err != nil {
 		return nil, err
@@ -325,7 +325,11 @@ func (t *txn) lease(l line, r queue.DueRequest, served int64) (*queue.Job, error
 		return nil, err
 	}
 	t.counts.add(rec, -1)
-	rec.Attempt++
+	if job.Away = away; away {
+		rec.Passed++
+	} else {
+		rec.Attempt++
+	}
 	t.counts.add(rec, 1)
 	job.Attempt, job.Tries = rec.Attempt, rec.Attempt+rec.Passed
 	rec.Next = max(stamp(r.Next(job.Envelope, rec.Attempt+rec.Passed)), stamp(r.Now)+1)
@@ -389,9 +393,8 @@ func (w *walk) moveUnit(from lane, u unit, reply string) error {
 		return err
 	}
 	if w.r.Speak != nil && w.r.Speak(job.Envelope, job.Told) {
-		job, err = w.t.lease(from.line, w.r, 0)
+		job, err = w.t.lease(from.line, w.r, 0, true)
 		if err == nil {
-			job.Away = true
 			w.jobs = append(w.jobs, *job)
 		}
 		return err

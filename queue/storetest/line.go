@@ -115,6 +115,7 @@ func testAway(t *testing.T, open Open) {
 	}
 	same(t, "jobs", len(jobs), 2)
 	same(t, "the old one", got[old.ID], true)
+	same(t, "no attempt", attempts(t, s, old.ID), 0)
 	same(t, "next", next.UTC(), after(5*time.Minute))
 	s = open()
 	sum, err := s.Get(young.ID)
@@ -200,4 +201,14 @@ func testClockSetBack(t *testing.T, open Open) {
 	jobs, next := due(t, s, r)
 	same(t, "and then", len(jobs), 0)
 	same(t, "next", next.UTC(), after(5*time.Minute))
+}
+
+// attempts is what the list shows of a message.
+func attempts(t *testing.T, s queue.Store, id queue.ID) int {
+	t.Helper()
+	sum, err := s.Get(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum.Recipients[0].Attempts
 }
