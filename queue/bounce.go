@@ -188,6 +188,13 @@ func (q *Queue) logNotice(job Job, n notice) {
 	if n.bounce == nil {
 		return
 	}
+	if q.o.OnReport != nil {
+		for action, recipients := range n.told {
+			for range recipients {
+				q.o.OnReport(action.String())
+			}
+		}
+	}
 	id, to := string(n.bounce.Envelope.ID), n.bounce.Envelope.Recipients[0].Address.ASCII()
 	if failed := n.told[dsn.Failed]; failed > 0 {
 		maillog.Bounced(q.log, string(job.ID), id, to, failed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,12 +116,19 @@ func TestNotify(t *testing.T) {
 
 // TestNotifyOfSeveral: one report tells of those who asked for it alone.
 func TestNotifyOfSeveral(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+	var counted atomic.Int64
+	count := func(action string) {
+		if action == "failed" {
+			counted.Add(1)
+		}
+	}
+	inWorld(t, func(o *queue.Options) { o.OnReport = count }, func(w *world) {
 		var s story
 		s.tell(w, from("rick@partner.test", rcpt("a@one.test", 0), rcpt("b@one.test", queue.NotifyNever), rcpt("c@one.test", queue.NotifySuccess|queue.NotifyFailure)),
 			queue.Outcome{Result: queue.Failed, Reply: "550 no"}, time.Minute)
 		w.equal("reports", s.actions(), "[failed a@one.test failed c@one.test]")
 		w.equal("failed lines", len(w.lines("failed")), 3)
+		w.equal("counted", counted.Load(), 2)
 		w.equal("bounced", strings.HasSuffix(fmt.Sprint(w.lines("bounced")), "rcpts=2]"), true)
 	})
 }

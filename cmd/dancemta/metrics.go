@@ -98,6 +98,13 @@ func (p *parts) countOutcomes() func(queue.Result) {
 	return func(r queue.Result) { p.metrics.Delivery(r.String()) }
 }
 
+func (p *parts) countReports() func(string) {
+	if p.metrics == nil {
+		return nil
+	}
+	return p.metrics.Report
+}
+
 // smtpCounters gives the words of smtpd to the metrics.
 type smtpCounters struct{ m *metrics.Metrics }
 

@@ -21,6 +21,7 @@ import (
 	"dancemta/internal/lab"
 	"dancemta/internal/metrics"
 	"dancemta/queue"
+	"dancemta/queue/dsn"
 	"dancemta/saslext"
 	"dancemta/smtpd"
 	"dancemta/smtpd/wire"
@@ -253,6 +254,9 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	}
 	for _, r := range []queue.Result{queue.Delivered, queue.Deferred, queue.Failed} {
 		p.countOutcomes()(r)
+	}
+	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Relayed, dsn.Delivered} {
+		p.countReports()(a.String())
 	}
 	for series, value := range scrape(t, ear.Addr().String()) {
 		counted := strings.Contains(series, "_total") || strings.Contains(series, "_count")

@@ -246,6 +246,7 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Sign:            p.signBounce,
 		Rate:            func(destination string) queue.Rate { return p.live.Load().routes.rate(destination) },
 		OnOutcome:       p.countOutcomes(),
+		OnReport:        p.countReports(),
 	}
 }
 

@@ -37,6 +37,7 @@ var (
 	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
 	caches    = label{"cache", []string{"hit", "miss"}}
 	results   = label{"result", []string{"delivered", "deferred", "failed"}}
+	reports   = label{"report", []string{"failed", "delayed", "relayed", "delivered"}}
 	owns      = label{"identity", []string{"server", "client"}}
 	matches   = label{"verdict", []string{"match", "none", "unknown", "mismatch"}}
 	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
@@ -87,6 +88,9 @@ var (
 		"Messages taken into the queue from peers, by size with our Received field.", []label{listeners}}
 	deliveriesTotal = metric{"dancemta_deliveries_total", counter,
 		"Results of delivery attempts, one for each recipient.", []label{results}}
+	reportsTotal = metric{"dancemta_reports_total", counter,
+		"What senders were told, one for each recipient: that he will not get it, that it is late, that it was handed on to a server that reports nothing, or that it is in his mailbox.",
+		[]label{reports}}
 	queueMessages = metric{"dancemta_queue_messages", gauge,
 		"Messages in the queue, once for each destination that is still open: never tried, under delivery, waiting for another try, or held by an operator.",
 		[]label{queued}}
@@ -110,5 +114,5 @@ var (
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
 	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes,
-		deliveriesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
+		deliveriesTotal, reportsTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }
