@@ -31,11 +31,11 @@ import (
 func newExplain() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain",
-		Short: "Say why a client or user is let in or not, step by step",
+		Short: "Say why a client or user is let in or not, or how mail leaves, step by step",
 		Args:  noArgs,
 		RunE:  needsCommand,
 	}
-	c.AddCommand(newExplainClient(), newExplainUser())
+	c.AddCommand(newExplainClient(), newExplainUser(), newExplainRcpt())
 	return c
 }
 

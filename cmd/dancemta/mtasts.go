@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
 
 	"dancemta/config"
+	"dancemta/daneclient/dnssec"
+	"dancemta/internal/dnsname"
 	"dancemta/queue/deliver"
 	"dancemta/queue/mtasts"
 )
@@ -11,9 +14,18 @@ import (
 // policiesDir is where policies of MTA-STS are kept, in state_dir.
 const policiesDir = "mta-sts"
 
+// resolverFor answers who delivers.
+type resolverFor interface {
+	Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
+}
+
 // newDeliverer makes who delivers, and first who knows the policies of MTA-STS.
-func (p *parts) newDeliverer() (*deliver.Deliverer, error) {
+// Both ask the resolver r; nil: that of the parts.
+func (p *parts) newDeliverer(r resolverFor) (*deliver.Deliverer, error) {
 	o, c := p.deliverOptions(), p.cfg.MTASTS
+	if r != nil {
+		o.Resolver = r
+	}
 	if !c.Enabled {
 		return deliver.New(o)
 	}
@@ -24,8 +36,8 @@ func (p *parts) newDeliverer() (*deliver.Deliverer, error) {
 		}
 	}
 	p.sts, err = mtasts.New(mtasts.Options{
-		Dir:       filepath.Join(string(p.cfg.StateDir), policiesDir),
-		Resolver:  p.resolver,
+		Dir:      filepath.Join(string(p.cfg.StateDir), policiesDir),
+		Resolver: o.Resolver, Look: p.looks,
 		Permitted: deliver.Permitted(p.cfg.Delivery.AllowPrivateTargets),
 		Roots:     o.Roots, Port: c.Port, Logger: p.log,
 	})

@@ -37,6 +37,8 @@ type parts struct {
 	path string // of the configuration
 	cfg  *config.Config
 	log  *slog.Logger
+	// looks: these parts serve nobody, and write nothing beside a server that runs.
+	looks bool
 
 	metrics  *metrics.Metrics // nil: nothing is counted
 	scrapes  net.Listener     // where they are shown; nil: nowhere
@@ -98,7 +100,7 @@ func (p *parts) assemble() error {
 	if p.reports, err = p.newReporter(); err != nil {
 		return err
 	}
-	deliverer, err := p.newDeliverer()
+	deliverer, err := p.newDeliverer(nil)
 	if err != nil {
 		return err
 	}
@@ -246,7 +248,6 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Sign:            p.signBounce,
 		Rate:            func(destination string) queue.Rate { return p.live.Load().routes.rate(destination) },
 		OnOutcome:       p.countOutcomes(),
-		OnReport:        p.countReports(),
 	}
 }
 

@@ -51,8 +51,8 @@ var rooms = map[string]string{
 	"internal/compose":    "internal/dnsname internal/mailaddr",
 	"internal/dialog":     "",
 	"internal/dnsname":    "",
-	"internal/explain":    "daneclient saslext smtpd/policy internal/dnsname", // asks those who decide, and knows nothing of how
-	"internal/lab":        "",                                                 // code of its own, so that it can disagree with what it tests
+	"internal/explain":    "daneclient daneclient/dnssec queue queue/deliver saslext smtpd/policy internal/dnsname internal/mailaddr", // asks those who decide, and knows nothing of how
+	"internal/lab":        "",                                                                                                         // code of its own, so that it can disagree with what it tests
 	"internal/limit":      "",
 	"internal/mailaddr":   "internal/dnsname",
 	"internal/maillog":    "",

@@ -29,6 +29,7 @@ type Refusal struct {
 type Stop struct {
 	Host       string
 	Addrs      []netip.AddrPort // that would be called; none: see Plan.Refuse
+	Socket     bool             // in the file system: it has no address
 	Configured bool             // by the operator
 	Secure     bool             // the way to the host's name is proved, or configured
 	TLS        TLSPlan
@@ -93,7 +94,7 @@ func addrsOf(h host, targets []target) (addrs []netip.AddrPort) {
 // stop asks what is demanded of a host, after its addresses as always
 // (RFC 7672 2.2.2): of one without any nothing is.
 func (d *Deliverer) stop(ctx context.Context, r Route, h host, addrs []netip.AddrPort, e queue.Envelope) Stop {
-	s := Stop{Host: h.String(), Addrs: addrs, Configured: h.configured, Secure: h.from.secure}
+	s := Stop{Host: h.String(), Addrs: addrs, Socket: h.unix != "", Configured: h.configured, Secure: h.from.secure}
 	if len(addrs) == 0 {
 		return s
 	}
