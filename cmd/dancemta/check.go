@@ -76,6 +76,7 @@ func (r *report) problem(err error) {
 func (r *report) everything(ctx context.Context, path string, cfg *config.Config) {
 	r.certificate(cfg.TLS)
 	r.roots(cfg.DANE)
+	r.sts(cfg.MTASTS)
 	r.stateDir(string(cfg.StateDir))
 	r.rules(cfg)
 	r.routes(cfg)
@@ -126,6 +127,24 @@ func (r *report) roots(c config.DANE) {
 		return
 	}
 	r.ok("TLSA records of usages 0 and 1 count below the roots of %s", c.PKIXRoots)
+}
+
+// sts looks at who proves policy hosts. Without the system's CAs serve runs, but no
+// policy can be fetched.
+func (r *report) sts(c config.MTASTS) {
+	if !c.Enabled {
+		r.note("policies of MTA-STS are not obeyed: mta_sts.enabled is false")
+		return
+	}
+	_, err := readPool(c.Roots, "see mta_sts.roots in the configuration")
+	switch {
+	case err == nil:
+		r.ok("policies of MTA-STS are obeyed, below the roots of %s", c.Roots)
+	case c.Roots == config.SystemRoots:
+		r.warning("mta_sts: %v: no policy can be fetched; install the CAs of your system (ca-certificates), or name some by mta_sts.roots", err)
+	default:
+		r.problem(err)
+	}
 }
 
 func (r *report) rules(cfg *config.Config) {
