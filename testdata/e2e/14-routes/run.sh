@@ -1,0 +1,100 @@
+# Mail to a store that speaks LMTP (Postfix's smtp-sink), over a Unix socket and TCP, and to the
+# second of two next hops when nobody is at the first.
+. ../lib.sh
+
+chmod 755 "$WORK"
+mkdir -p "$WORK/socket"
+chmod 777 "$WORK" "$WORK/socket"
+pids=
+trap 'kill $pids 2> /dev/null || true' EXIT
+
+# sink NAME WHERE FLAG...: smtp-sink writes what it takes to $WORK/NAME., a dot behind the name.
+sink() {
+	local name=$1 where=$2
+	shift 2
+	smtp-sink -u nobody "$@" -D "$WORK/$name." "$where" 10 > "$WORK/$name.out" 2>&1 &
+	pids="$pids $!"
+}
+# Ports outside of those that systems choose by themselves.
+tcp=$((20000 + $$ % 5000)) hop=$((25000 + $$ % 5000))
+sink unix "unix:$WORK/socket/lmtp" -L
+sink tcp "127.0.0.1:$tcp" -L
+sink hop "127.0.0.1:$hop" -h smtp.hop.test
+
+cat > "$WORK/routes.toml" <<EOT
+hostname   = "out.example.test"
+postmaster = "postmaster@example.test"
+state_dir  = "state"
+log        = { format = "json", level = "debug" }
+dns        = { upstreams = ["$RESOLVER"], trust_anchors = "$PKI/root.ds" }
+
+[[listener]]
+name    = "relay"
+kind    = "relay"
+address = "127.0.0.1:0"
+
+[[relay_domain]]
+domain     = "unix.test"
+recipients = "any"
+
+[[relay_domain]]
+domain     = "tcp.test"
+recipients = "any"
+
+[[relay_domain]]
+domain     = "hop.test"
+recipients = "any"
+
+[[route]]
+domain   = "unix.test"
+next_hop = ["unix:$WORK/socket/lmtp"]
+protocol = "lmtp"
+
+[[route]]
+domain   = "tcp.test"
+next_hop = ["127.0.0.1:$tcp"]
+protocol = "lmtp"
+
+[[route]]
+domain   = "any"
+next_hop = ["127.0.0.1:1", "127.0.0.1:$hop"]
+helo     = "hello.example.test"
+EOT
+"$DANCEMTA" serve --config "$WORK/routes.toml" 2> "$WORK/log" &
+pids="$pids $!"
+wait_for '"msg":"ready"' "$WORK/log"
+port=$(sed -n 's/.*"msg":"listening".*"address":"127.0.0.1:\([0-9]*\)".*/\1/p' "$WORK/log")
+
+"$DANCEMTA" check --config "$WORK/routes.toml" > "$WORK/check" || { cat "$WORK/check"; fail "check: $?"; }
+expect "ok       route unix.test: unix:$WORK/socket/lmtp takes mail (unix: none)" "$WORK/check"
+expect 'ok       route tcp.test: [127.0.0.1] takes mail' "$WORK/check"
+expect 'warning  route any: [127.0.0.1]: dial tcp 127.0.0.1:1' "$WORK/check"
+expect 'ok       route any: [127.0.0.1] takes mail' "$WORK/check"
+
+# delivered_to DOMAIN REMOTE: the log says that ann and bob of the domain have mail by this host.
+delivered_to() {
+	local deadline=$((SECONDS + 30))
+	for who in ann bob; do
+		until grep -F '"msg":"delivered"' "$WORK/log" | grep -F "\"rcpt\":\"$who@$1\"" | grep -qF "\"remote\":\"$2\""; do
+			[ $SECONDS -lt $deadline ] || { cat "$WORK/log" >&2; fail "$who@$1 has no mail from $2"; }
+			sleep 0.1
+		done
+	done
+}
+for domain in unix tcp hop; do
+	printf 'From: rick@far.test\nSubject: story %s\n\n.\n..x\nHello\n' $domain |
+		msmtp --host=127.0.0.1 --port="$port" --tls=off --auth=off --from=rick@far.test ann@$domain.test bob@$domain.test
+done
+delivered_to unix.test "unix:$WORK/socket/lmtp"
+delivered_to tcp.test '[127.0.0.1]'
+delivered_to hop.test '[127.0.0.1]'
+for domain in unix tcp hop; do
+	file="$WORK/$domain."
+	wait_for "Subject: story $domain" "$file"
+	expect 'X-Mail-Args: <rick@far.test>' "$file"
+	expect "X-Rcpt-Args: <bob@$domain.test>" "$file"
+	printf '\n.\n..x\nHello\n\n' | cmp - <(tail -n 5 "$file") || { cat "$file"; fail "the message to $domain is another one"; }
+done
+expect 'X-Client-Proto: LMTP' "$WORK/unix."
+expect 'X-Client-Proto: LMTP' "$WORK/tcp."
+expect 'X-Helo-Args: hello.example.test' "$WORK/hop."
