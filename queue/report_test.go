@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,8 +15,18 @@ import (
 
 // story is a message with what its sender asks, and the reports that come of it.
 type story struct {
+	mu     sync.Mutex
 	jobs   []queue.Job // the reports
 	bodies []string
+}
+
+// note takes a report; several may be delivered at once.
+func (s *story) note(w *world, job queue.Job) []queue.Outcome {
+	body := read(w.t, job)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobs, s.bodies = append(s.jobs, job), append(s.bodies, body)
+	return all(job, queue.Delivered, "250 ok")
 }
 
 // tell runs a message to one.test, whose outcomes are given, until after; what goes
@@ -23,9 +34,7 @@ type story struct {
 func (s *story) tell(w *world, env queue.Envelope, out queue.Outcome, after time.Duration) {
 	w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
 		if job.Destination != "one.test" {
-			s.jobs = append(s.jobs, job)
-			s.bodies = append(s.bodies, read(w.t, job))
-			return all(job, queue.Delivered, "250 ok")
+			return s.note(w, job)
 		}
 		outcomes := all(job, out.Result, out.Reply)
 		for i := range outcomes {
@@ -255,9 +264,7 @@ func TestDelayToldWhileAway(t *testing.T) {
 		var s story
 		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
 			if job.Destination != "one.test" {
-				s.jobs = append(s.jobs, job)
-				s.bodies = append(s.bodies, read(t, job))
-				return all(job, queue.Delivered, "250 ok")
+				return s.note(w, job)
 			}
 			return []queue.Outcome{{Recipient: job.Recipients[0].Address, Reply: "no host answers", Unreachable: true}}
 		}
