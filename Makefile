@@ -4,6 +4,7 @@ GO       ?= go
 FUZZTIME ?= 1m
 BENCH    ?= .
 CRASHES  ?= 1000
+FIGURETIME ?= 3s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -17,7 +18,7 @@ EXTENSION = -tags dane_clientid -overlay $(OVERLAY)
 
 export CGO_ENABLED = 0
 
-.PHONY: build overlay demo test test-extension e2e race fuzz bench mutants crashtest check clean
+.PHONY: build overlay demo test test-extension e2e race fuzz figures bench mutants crashtest check clean
 
 build: overlay ## build/dancemta
 	$(GO) build $(EXTENSION) -trimpath -ldflags '$(LDFLAGS)' -o build/dancemta ./cmd/dancemta
@@ -58,7 +59,10 @@ fuzz: ## every fuzz target for FUZZTIME
 	xargs -P 2 -L 1 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 2>&1) && \
 		echo "ok   $$0 $$1" || { echo "FAIL $$0 $$1"; echo "$$out"; exit 255; }'
 
-bench: ## all benchmarks, or those that BENCH names
+figures: ## the whole server beside Postfix, where that is installed and we are root; FIGURETIME each
+	DANCEMTA_FIGURES=$(FIGURETIME) $(GO) test -count=1 -v -timeout 1800s -run '^TestFigures$$' ./cmd/dancemta
+
+bench: $(if $(filter .,$(BENCH)),figures) ## figures and all benchmarks, or those that BENCH names
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
 
 mutants: overlay ## each removed check must make a test fail

@@ -172,8 +172,12 @@ func (nullSession) Reset()                                      {}
 func (nullSession) Logout() error                               { return nil }
 func (nullSession) Data(r io.Reader) error {
 	_, err := io.Copy(io.Discard, r)
+	nullMessages.Add(1)
 	return err
 }
+
+// nullMessages counts what the null server took.
+var nullMessages atomic.Int64
 
 func startNull(tb testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -284,21 +288,26 @@ func idleClients(address, credential string) error {
 
 // idleClient does STARTTLS and EHLO, then nothing.
 func idleClient(address string, pair tls.Certificate) (net.Conn, error) {
+	conn, _, err := tlsClient(address, pair)
+	return conn, err
+}
+
+func tlsClient(address string, pair tls.Certificate) (net.Conn, *benchClient, error) {
 	c, err := newBenchClient(address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	io.WriteString(c.conn, "STARTTLS\r\n")
 	if err := c.reply("220"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conn := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}})
 	if err := conn.Handshake(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.r.Reset(conn)
 	io.WriteString(conn, "EHLO device.test\r\n")
-	return conn, c.reply("250")
+	return conn, c, c.reply("250")
 }
 
 // residentSet reads this process's RSS in octets; 0 where the system has no /proc.

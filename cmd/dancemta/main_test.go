@@ -41,6 +41,9 @@ func executeChild(ctx context.Context, args []string) int {
 	if len(args) == 5 && args[0] == tellNameCommand {
 		return helped(tellName(args[1], args[2], args[3], args[4]))
 	}
+	if os.Getenv(flushesEnv) != "" && len(args) == 3 && args[0] == "serve" {
+		return helped(serveFigures(ctx, args[2]))
+	}
 	path := os.Getenv(stepsEnv)
 	if path == "" || len(args) != 3 || args[0] != "serve" {
 		return execute(ctx, args, os.Stdout, os.Stderr)
