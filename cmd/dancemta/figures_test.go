@@ -267,4 +267,4 @@ func (f *figures) queued() {
 }
 
 // idle lets the servers make their checkpoint, and give memory back.
-func (f *figures) idle() { time.Sleep(3 * time.Second) }
+func (f *figures) idle() { <-time.After(3 * time.Second) }
