@@ -302,8 +302,14 @@ type Queue struct {
 	DelayNotice Duration `toml:"delay_notice"`
 	// queue.concurrency: deliveries at once, in all. Default 50.
 	Concurrency int `toml:"concurrency"`
-	// queue.per_destination: of those, to one recipient domain. Default 5.
+	// queue.per_destination: of those, to one recipient domain. It begins with two and
+	// earns more by answering; one that cannot be reached is tried by one at a time,
+	// further and further apart, at most an hour. Default 20.
 	PerDestination int `toml:"per_destination"`
+	// queue.rate_per_destination: how many messages go to one recipient domain, evenly
+	// spread, as "60/m". Where a [[route]] says a rate that counts. Default: as many as
+	// are taken.
+	RatePerDestination Rate `toml:"rate_per_destination"`
 }
 
 // Delivery says how connections to other servers are made. The last two settings

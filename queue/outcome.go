@@ -56,7 +56,7 @@ func (r Result) status() string {
 func (q *Queue) logOutcomes(job Job, st Settlement) {
 	for _, o := range st.Outcomes {
 		if q.o.OnOutcome != nil {
-			q.o.OnOutcome(o.Result)
+			q.o.OnOutcome(o)
 		}
 		d := maillog.Delivery{
 			QueueID: string(job.ID), Session: job.Envelope.Session, Identity: job.Envelope.Identity,

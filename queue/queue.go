@@ -70,7 +70,7 @@ type Options struct {
 	// OnReport hears for each recipient what a sender is told: "failed", "delayed",
 	// "relayed" or "delivered"; nil: nobody does.
 	OnReport  func(action string)
-	OnOutcome func(Result) // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
+	OnOutcome func(Outcome) // hears what came of each attempt for each recipient, from many goroutines; nil: nobody does
 }
 
 // Queue accepts messages and has them delivered. All methods may be called at

@@ -21,10 +21,10 @@ func TestOutcomesAreCounted(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[queue.Result]int{}
 	count := func(o *queue.Options) {
-		o.OnOutcome = func(r queue.Result) {
+		o.OnOutcome = func(out queue.Outcome) {
 			mu.Lock()
 			defer mu.Unlock()
-			seen[r]++
+			seen[out.Result]++
 		}
 	}
 	inWorld(t, count, func(w *world) {

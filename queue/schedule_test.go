@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dancemta/queue"
@@ -266,7 +267,7 @@ func TestHeldInFlight(t *testing.T) {
 		}
 		w.run()
 		id := w.accept("x@example.org")
-		w.pass(time.Second)
+		synctest.Wait()
 		w.equal("list", w.list(), "x@example.org active 1; ")
 		n, err := w.q.Edit(id, queue.Edit{Action: queue.EditHold})
 		w.equal("held", fmt.Sprint(n, err), "1 <nil>")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"dancemta/config"
@@ -91,11 +92,34 @@ func (p *parts) countLookups() func(dnssec.State, bool) {
 	return func(s dnssec.State, cached bool) { p.metrics.Lookup(s.String(), cached) }
 }
 
-func (p *parts) countOutcomes() func(queue.Result) {
+func (p *parts) countOutcomes() func(queue.Outcome) {
 	if p.metrics == nil {
 		return nil
 	}
-	return func(r queue.Result) { p.metrics.Delivery(r.String()) }
+	return func(o queue.Outcome) {
+		p.metrics.Delivery(o.Result.String())
+		if wanted, got := tlsWords(o.TLS); wanted != "" {
+			p.metrics.DeliveryTLS(wanted, got)
+		}
+	}
+}
+
+// tlsWords reads Outcome.TLS; empty: no server was reached.
+func tlsWords(s string) (wanted, got string) {
+	wanted, rest, ok := strings.Cut(s, ": ")
+	if !ok {
+		return "", ""
+	}
+	wanted, _, _ = strings.Cut(wanted, " (")
+	switch {
+	case rest == "none":
+		return wanted, rest
+	case strings.HasSuffix(rest, " not verified"):
+		return wanted, "not verified"
+	case strings.Contains(rest, " verified"):
+		return wanted, "verified"
+	}
+	return wanted, "encrypted"
 }
 
 func (p *parts) countReports() func(string) {

@@ -246,9 +246,19 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		Concurrency: p.cfg.Queue.Concurrency, PerDestination: p.cfg.Queue.PerDestination,
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
 		Sign:            p.signBounce,
-		Rate:            func(destination string) queue.Rate { return p.live.Load().routes.rate(destination) },
+		Rate:            p.rate,
 		OnOutcome:       p.countOutcomes(),
+		OnReport:        p.countReports(),
 	}
+}
+
+// rate is what a destination's route says, else what all of them get.
+func (p *parts) rate(destination string) queue.Rate {
+	if r := p.live.Load().routes.rate(destination); r.Messages > 0 {
+		return r
+	}
+	r := p.cfg.Queue.RatePerDestination
+	return queue.Rate{Messages: r.N, Per: r.Per}
 }
 
 // maxTrace is room for our own Received line and signatures, which are not the

@@ -50,8 +50,8 @@ type Options struct {
 type Metrics struct {
 	registry *prometheus.Registry
 
-	sessions, clients, logins, replies, wire, lookups, deliveries, reports counters
-	accepted                                                               *prometheus.HistogramVec
+	sessions, clients, logins, replies, wire, lookups, deliveries, deliveryTLS, reports counters
+	accepted                                                                            *prometheus.HistogramVec
 }
 
 // New makes all series.
@@ -62,7 +62,7 @@ func New(o Options) *Metrics {
 		of   metric
 	}{
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
-		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.reports, reportsTotal},
+		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal},
 	} {
 		*c.into = newCounters(m.registry, c.of)
 	}
@@ -107,6 +107,10 @@ func (m *Metrics) Accepted(listener string, size int64) {
 
 // Delivery counts the result of an attempt for one recipient.
 func (m *Metrics) Delivery(result string) { m.deliveries.inc(result) }
+
+// DeliveryTLS counts the TLS of an attempt for one recipient: what was wanted, and
+// what there was.
+func (m *Metrics) DeliveryTLS(wanted, got string) { m.deliveryTLS.inc(wanted, got) }
 
 // Report counts a recipient of whom a sender was told.
 func (m *Metrics) Report(action string) { m.reports.inc(action) }

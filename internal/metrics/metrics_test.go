@@ -138,6 +138,7 @@ func TestNumbers(t *testing.T) {
 	m.Accepted("submission", 4096)
 	m.Accepted("submission", 4097)
 	m.Delivery("deferred")
+	m.DeliveryTLS("dane", "verified")
 	samples := scrape(t, m)
 	for s, want := range map[string]string{
 		`dancemta_sessions_total{listener="relay",tls="1.3"}`:                      "2",
@@ -157,6 +158,8 @@ func TestNumbers(t *testing.T) {
 		`dancemta_accepted_message_bytes_bucket{listener="submission",le="4096"}`:  "1",
 		`dancemta_accepted_message_bytes_bucket{listener="submission",le="16384"}`: "2",
 		`dancemta_deliveries_total{result="deferred"}`:                             "1",
+		`dancemta_delivery_tls_total{got="verified",wanted="dane"}`:                "1",
+		`dancemta_delivery_tls_total{got="none",wanted="may"}`:                     "0",
 		`dancemta_queue_messages{state="new"}`:                                     "3",
 		`dancemta_queue_messages{state="active"}`:                                  "2",
 		`dancemta_queue_messages{state="deferred"}`:                                "1",

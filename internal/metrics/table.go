@@ -40,6 +40,8 @@ var (
 	reports   = label{"report", []string{"failed", "delayed", "relayed", "delivered"}}
 	owns      = label{"identity", []string{"server", "client"}}
 	matches   = label{"verdict", []string{"match", "none", "unknown", "mismatch"}}
+	wanted    = label{"wanted", []string{"may", "encrypt", "verify", "dane", "dane-only", "mta-sts", "mta-sts testing", "requiretls", other}}
+	got       = label{"got", []string{"none", "encrypted", "verified", "not verified"}}
 	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
 
 	// verdicts are the reasons of package daneclient; proved is none of them.
@@ -88,6 +90,9 @@ var (
 		"Messages taken into the queue from peers, by size with our Received field.", []label{listeners}}
 	deliveriesTotal = metric{"dancemta_deliveries_total", counter,
 		"Results of delivery attempts, one for each recipient.", []label{results}}
+	deliveryTLS = metric{"dancemta_delivery_tls_total", counter,
+		"Results of delivery attempts for which a server was reached, one for each recipient, by the TLS that was wanted and what there was.",
+		[]label{wanted, got}}
 	reportsTotal = metric{"dancemta_reports_total", counter,
 		"What senders were told, one for each recipient: that he will not get it, that it is late, that it was handed on to a server that reports nothing, or that it is in his mailbox.",
 		[]label{reports}}
@@ -114,5 +119,5 @@ var (
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
 	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes,
-		deliveriesTotal, reportsTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
+		deliveriesTotal, deliveryTLS, reportsTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }
