@@ -253,7 +253,7 @@ func TestMetricsKnowAllWords(t *testing.T) {
 		p.countLookups()(s, false)
 	}
 	for _, r := range []queue.Result{queue.Delivered, queue.Deferred, queue.Failed} {
-		p.countOutcomes()(r)
+		p.countOutcomes()(queue.Outcome{Result: r})
 	}
 	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Relayed, dsn.Delivered} {
 		p.countReports()(a.String())
