@@ -34,8 +34,11 @@ type memtable struct {
 	changes int
 }
 
-// nodes counts the leaves and branches that are changed.
+// nodes counts the leaves and branches that are changed. It must not meet readers:
+// bbolt copies its counters as they are, and a cursor counts itself in them.
 func (m *memtable) nodes() int64 {
+	m.Lock()
+	defer m.Unlock()
 	stats := m.tx.Stats()
 	return stats.GetNodeCount()
 }
