@@ -113,7 +113,7 @@ func (s *Store) Get(id queue.ID) (sum queue.Summary, err error) {
 		if err := getMessage(tx, id, &msg); err != nil {
 			return err
 		}
-		sum, err = summarize(tx, id, &msg)
+		sum, err = s.summarize(tx, id, &msg)
 		return err
 	})
 	return sum, err
@@ -150,7 +150,7 @@ func (s *Store) page(last []byte) (page []queue.Summary, err error) {
 			if err := decode("message", k, v, &msg); err != nil {
 				return err
 			}
-			sum, err := summarize(tx, queue.ID(k), &msg)
+			sum, err := s.summarize(tx, queue.ID(k), &msg)
 			if err != nil {
 				return err
 			}
@@ -161,8 +161,13 @@ func (s *Store) page(last []byte) (page []queue.Summary, err error) {
 	return page, err
 }
 
-func summarize(tx *bolt.Tx, id queue.ID, msg *messageRecord) (queue.Summary, error) {
+func (s *Store) summarize(tx *bolt.Tx, id queue.ID, msg *messageRecord) (queue.Summary, error) {
 	units, err := unitsOf(tx, id, msg)
+	if s.o.ReadOnly { // what is only read belongs to nobody who delivers, whatever the journal says
+		for _, u := range units {
+			u.leased = false
+		}
+	}
 	return msg.summary(id, units), err
 }
 
