@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,9 +106,14 @@ func (w *tlsWorld) options(o Options) Options {
 // toMX leads d.test to mx.h.test at 192.0.2.1, all signed.
 var toMX = []string{"d.test: @ MX 10 mx.h.test.", "h.test: mx A 192.0.2.1"}
 
+// with is what is not as usual in a case: the recipient b@d.test, port 25.
+type with struct {
+	to   string
+	port int
+	set  func(w *tlsWorld)
+}
+
 // TestDANE is the rules for outbound DANE, each against signed zones and a server.
-// "%s" stands for the record named in tlsa; asked is whether records of mx.h.test
-// may be asked for.
 func TestDANE(t *testing.T) {
 	ca, strange := lab.NewCA("ca", lab.CAOptions{}), lab.NewCA("strange", lab.CAOptions{})
 	names := func(n ...string) lab.LeafOptions { return lab.LeafOptions{Names: n} }
@@ -139,79 +145,64 @@ func TestDANE(t *testing.T) {
 		want     string
 		tls, sni string
 		result   tlsrpt.ResultType
-		set      func(w *tlsWorld)
+		with     with
 	}{
 		// The MX records.
-		{"MX bogus", []string{"bad.test: @ MX 10 mx.h.test."}, &own, "deferred 4.4.3", "", "", "", func(w *tlsWorld) { w.silent["to"] = true }},
-		{"MX insecure, records match", []string{"p.test: @ MX 10 mx.h.test.", ee}, &own, ok, "dane (not secure to the domain): TLS1.3 verified 3 1 1", "mx.h.test", "", nil},
-		{"MX insecure, records do not match", []string{"p.test: @ MX 10 mx.h.test.", ee}, &other, noProof, "dane (not secure to the domain): TLS1.3 not verified", "", tlsrpt.TLSAInvalid, nil},
-		{"MX insecure, the domain is no name of the host", []string{"p.test: @ MX 10 mx.h.test.", ta}, issued("p.test"), noProof, "dane (not secure to the domain): TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, nil},
+		{"MX bogus", []string{"bad.test: @ MX 10 mx.h.test."}, &own, "deferred 4.4.3", "", "", "", with{to: "b@bad.test"}},
+		{"MX insecure, records match", []string{"p.test: @ MX 10 mx.h.test.", "h.test: mx A 192.0.2.1", ee}, &own, ok, "dane (not secure to the domain): TLS1.3 verified 3 1 1", "mx.h.test", "", with{to: "b@p.test"}},
+		{"MX insecure, records do not match", []string{"p.test: @ MX 10 mx.h.test.", "h.test: mx A 192.0.2.1", ee}, &other, noProof, "dane (not secure to the domain): TLS1.3 not verified", "", tlsrpt.TLSAInvalid, with{to: "b@p.test"}},
+		{"MX insecure, the domain is no name of the host", []string{"p.test: @ MX 10 mx.h.test.", "h.test: mx A 192.0.2.1", ta}, issued("p.test"), noProof, "dane (not secure to the domain): TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, with{to: "b@p.test"}},
 
 		// The address.
-		{"address insecure", []string{"d.test: @ MX 10 mx.plain.test.", "plain.test: mx A 192.0.2.1", "plain.test: _25._tcp.mx " + tlsa(3, 1, 1, &other)}, &own, "delivered 2.0.0 mx.plain.test", opportunistic, "mx.plain.test", "", nil},
-		{"address insecure behind a secure CNAME, records at the name", []string{"d.test: @ MX 10 a.h.test.", "h.test: a CNAME mx.plain.test.", "plain.test: mx A 192.0.2.1", at("a", tlsa(3, 1, 1, &own))}, &own, "delivered 2.0.0 a.h.test", "dane: TLS1.3 verified 3 1 1", "a.h.test", "", nil},
-		{"the same, they do not match", []string{"d.test: @ MX 10 a.h.test.", "h.test: a CNAME mx.plain.test.", "plain.test: mx A 192.0.2.1", at("a", tlsa(3, 1, 1, &own))}, &other, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, nil},
-		{"insecure CNAME", []string{"d.test: @ MX 10 a.plain.test.", "plain.test: a CNAME mx.h.test.", "h.test: mx A 192.0.2.1", ee}, &other, "delivered 2.0.0 a.plain.test", opportunistic, "a.plain.test", "", nil},
-		{"secure CNAME, records at its end", []string{"d.test: @ MX 10 a.c.test.", "c.test: a CNAME mx.h.test.", "h.test: mx A 192.0.2.1", ee, "c.test: _25._tcp.a " + tlsa(3, 1, 1, &other)}, &own, "delivered 2.0.0 a.c.test", "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", nil},
-		{"secure CNAME, records at the name alone", []string{"d.test: @ MX 10 a.c.test.", "c.test: a CNAME mx.h.test.", "h.test: mx A 192.0.2.1", "c.test: _25._tcp.a " + tlsa(3, 1, 1, &own)}, &own, "delivered 2.0.0 a.c.test", "dane: TLS1.3 verified 3 1 1", "a.c.test", "", nil},
-		{"secure CNAMEs, records between", []string{"d.test: @ MX 10 a.c.test.", "c.test: a CNAME b.c.test.", "c.test: b CNAME mx.h.test.", "h.test: mx A 192.0.2.1", "c.test: _25._tcp.b " + tlsa(3, 1, 1, &other)}, &own, "delivered 2.0.0 a.c.test", opportunistic, "a.c.test", "", nil},
+		{"address insecure", []string{"d.test: @ MX 10 mx.plain.test.", "plain.test: mx A 192.0.2.1", "plain.test: _25._tcp.mx " + tlsa(3, 1, 1, &other)}, &own, "delivered 2.0.0 mx.plain.test", opportunistic, "mx.plain.test", "", with{}},
+		{"address insecure behind a secure CNAME, records at the name", []string{"d.test: @ MX 10 a.h.test.", "h.test: a CNAME mx.plain.test.", "plain.test: mx A 192.0.2.1", at("a", tlsa(3, 1, 1, &own))}, &own, "delivered 2.0.0 a.h.test", "dane: TLS1.3 verified 3 1 1", "a.h.test", "", with{}},
+		{"the same, they do not match", []string{"d.test: @ MX 10 a.h.test.", "h.test: a CNAME mx.plain.test.", "plain.test: mx A 192.0.2.1", at("a", tlsa(3, 1, 1, &own))}, &other, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, with{}},
+		{"insecure CNAME", []string{"d.test: @ MX 10 a.plain.test.", "plain.test: a CNAME mx.h.test.", "h.test: mx A 192.0.2.1", ee}, &other, "delivered 2.0.0 a.plain.test", opportunistic, "a.plain.test", "", with{}},
+		{"secure CNAME, records at its end", []string{"d.test: @ MX 10 a.c.test.", "c.test: a CNAME mx.h.test.", "h.test: mx A 192.0.2.1", ee, "c.test: _25._tcp.a " + tlsa(3, 1, 1, &other)}, &own, "delivered 2.0.0 a.c.test", "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", with{}},
+		{"secure CNAME, records at the name alone", []string{"d.test: @ MX 10 a.c.test.", "c.test: a CNAME mx.h.test.", "h.test: mx A 192.0.2.1", "c.test: _25._tcp.a " + tlsa(3, 1, 1, &own)}, &own, "delivered 2.0.0 a.c.test", "dane: TLS1.3 verified 3 1 1", "a.c.test", "", with{}},
+		{"secure CNAMEs, records between", []string{"d.test: @ MX 10 a.c.test.", "c.test: a CNAME b.c.test.", "c.test: b CNAME mx.h.test.", "h.test: mx A 192.0.2.1", "c.test: _25._tcp.b " + tlsa(3, 1, 1, &other)}, &own, "delivered 2.0.0 a.c.test", opportunistic, "a.c.test", "", with{}},
 
 		// The TLSA records.
-		{"bogus", append(toMX, ee), &own, dns, unproved, "", tlsrpt.DNSSECInvalid, func(w *tlsWorld) {
+		{"bogus", append(toMX, ee), &own, dns, unproved, "", tlsrpt.DNSSECInvalid, with{set: func(w *tlsWorld) {
 			w.Zone("h.test.").Break("_25._tcp.mx", uint16(dnssec.TypeTLSA), lab.BrokenSignatures)
-		}},
-		{"silence", toMX, &own, dns, unproved, "", tlsrpt.DNSSECInvalid, func(w *tlsWorld) { w.silent["_25._tcp.mx.h.test"] = true }},
-		{"none", toMX, &own, ok, opportunistic, "mx.h.test", "", nil},
-		{"none, no TLS", toMX, nil, ok, inClear, "", tlsrpt.StartTLSNotSupported, nil},
-		{"insecure", append(toMX, "h.test: _25._tcp.mx CNAME r.plain.test.", "plain.test: r "+tlsa(3, 1, 1, &other)), &own, ok, opportunistic, "mx.h.test", "", nil},
-		{"all unusable", append(toMX, at("mx", tlsa(1, 1, 1, &other)), at("mx", "TLSA 3 1 9 00")), &own, ok, "dane: TLS1.3", "mx.h.test", tlsrpt.TLSAInvalid, nil},
-		{"all unusable, no TLS", append(toMX, at("mx", tlsa(0, 0, 1, issued()))), nil, noTLS, unproved, "", tlsrpt.StartTLSNotSupported, nil},
-		{"one of several", append(toMX, at("mx", tlsa(3, 1, 1, &other)), ee), &own, ok, "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", nil},
-		{"another port", append(toMX, at("mx", tlsa(3, 1, 1, &other)), "h.test: _2525._tcp.mx "+tlsa(3, 1, 1, &own)), &own, ok, "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", func(w *tlsWorld) { w.silent["2525"] = true }},
+		}}},
+		{"silence", toMX, &own, dns, unproved, "", tlsrpt.DNSSECInvalid, with{set: func(w *tlsWorld) { w.silent["_25._tcp.mx.h.test"] = true }}},
+		{"none", toMX, &own, ok, opportunistic, "mx.h.test", "", with{}},
+		{"none, no TLS", toMX, nil, ok, inClear, "", tlsrpt.StartTLSNotSupported, with{}},
+		{"insecure", append(toMX, "h.test: _25._tcp.mx CNAME r.plain.test.", "plain.test: r "+tlsa(3, 1, 1, &other)), &own, ok, opportunistic, "mx.h.test", "", with{}},
+		{"all unusable", append(toMX, at("mx", tlsa(1, 1, 1, &other)), at("mx", "TLSA 3 1 9 00")), &own, ok, "dane: TLS1.3", "mx.h.test", tlsrpt.TLSAInvalid, with{}},
+		{"all unusable, no TLS", append(toMX, at("mx", tlsa(0, 0, 1, issued()))), nil, noTLS, unproved, "", tlsrpt.StartTLSNotSupported, with{}},
+		{"one of several", append(toMX, at("mx", tlsa(3, 1, 1, &other)), ee), &own, ok, "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", with{}},
+		{"another port", append(toMX, at("mx", tlsa(3, 1, 1, &other)), "h.test: _2525._tcp.mx "+tlsa(3, 1, 1, &own)), &own, ok, "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", with{port: 2525}},
 
 		// Usage 3.
-		{"usage 3, no name, no dates", append(toMX, at("mx", tlsa(3, 1, 1, &expired))), &expired, ok, "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", nil},
-		{"usage 3, another certificate", append(toMX, ee), &other, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, nil},
-		{"STARTTLS hidden", append(toMX, ee), nil, noTLS, unproved, "", tlsrpt.StartTLSNotSupported, nil},
+		{"usage 3, no name, no dates", append(toMX, at("mx", tlsa(3, 1, 1, &expired))), &expired, ok, "dane: TLS1.3 verified 3 1 1", "mx.h.test", "", with{}},
+		{"usage 3, another certificate", append(toMX, ee), &other, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, with{}},
+		{"STARTTLS hidden", append(toMX, ee), nil, noTLS, unproved, "", tlsrpt.StartTLSNotSupported, with{}},
 
 		// Usage 2.
-		{"usage 2, the host", append(toMX, ta), issued("mx.h.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", nil},
-		{"usage 2, the domain", append(toMX, ta), issued("d.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", nil},
-		{"usage 2, a star for the first label", append(toMX, ta), issued("*.h.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", nil},
-		{"usage 2, a star for two labels", append(toMX, ta), issued("*.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", nil}, // d.test
-		{"usage 2, half a star", append(toMX, ta), issued("m*.h.test"), noProof, "dane: TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, nil},
-		{"usage 2, another name", append(toMX, ta), issued("else.test"), noProof, "dane: TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, nil},
-		{"usage 2, CN without dNSNames", append(toMX, ta), &commonName, ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", nil},
-		{"usage 2, CN beside dNSNames", append(toMX, ta), &bothNames, noProof, "dane: TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, nil},
-		{"usage 2, expired", append(toMX, ta), &late, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, nil},
-		{"usage 2, another CA", append(toMX, ta), new(strange.Issue(names("mx.h.test"))), noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, nil},
-		{"usage 2, the CNAME of the domain", []string{"c.test: www CNAME e.d.test.", "d.test: e MX 10 mx.h.test.", "h.test: mx A 192.0.2.1", ta}, issued("e.d.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", func(w *tlsWorld) { w.silent["cname"] = true }},
+		{"usage 2, the host", append(toMX, ta), issued("mx.h.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", with{}},
+		{"usage 2, the domain", append(toMX, ta), issued("d.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", with{}},
+		{"usage 2, a star for the first label", append(toMX, ta), issued("*.h.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", with{}},
+		{"usage 2, a star for two labels", append(toMX, ta), issued("*.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", with{}}, // d.test
+		{"usage 2, half a star", append(toMX, ta), issued("m*.h.test"), noProof, "dane: TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, with{}},
+		{"usage 2, another name", append(toMX, ta), issued("else.test"), noProof, "dane: TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, with{}},
+		{"usage 2, CN without dNSNames", append(toMX, ta), &commonName, ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", with{}},
+		{"usage 2, CN beside dNSNames", append(toMX, ta), &bothNames, noProof, "dane: TLS1.3 not verified", "", tlsrpt.CertificateHostMismatch, with{}},
+		{"usage 2, expired", append(toMX, ta), &late, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, with{}},
+		{"usage 2, another CA", append(toMX, ta), new(strange.Issue(names("mx.h.test"))), noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, with{}},
+		{"usage 2, the CNAME of the domain", []string{"c.test: www CNAME e.d.test.", "d.test: e MX 10 mx.h.test.", "h.test: mx A 192.0.2.1", ta}, issued("e.d.test"), ok, "dane: TLS1.3 verified 2 0 1", "mx.h.test", "", with{to: "b@www.c.test"}},
 
 		// No MX records.
-		{"no MX, records at the domain", []string{"d.test: @ A 192.0.2.1", "d.test: _25._tcp " + tlsa(3, 1, 1, &own)}, &own, "delivered 2.0.0 d.test", "dane: TLS1.3 verified 3 1 1", "d.test", "", nil},
-		{"no MX behind a CNAME, records at the domain", []string{"c.test: www CNAME mx.h.test.", "h.test: mx A 192.0.2.1", "c.test: _25._tcp.www " + tlsa(3, 1, 1, &own)}, &other, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, func(w *tlsWorld) { w.silent["cname"] = true }},
+		{"no MX, records at the domain", []string{"d.test: @ A 192.0.2.1", "d.test: _25._tcp " + tlsa(3, 1, 1, &own)}, &own, "delivered 2.0.0 d.test", "dane: TLS1.3 verified 3 1 1", "d.test", "", with{}},
+		{"no MX behind a CNAME, records at the domain", []string{"c.test: www CNAME mx.h.test.", "h.test: mx A 192.0.2.1", "c.test: _25._tcp.www " + tlsa(3, 1, 1, &own)}, &other, noProof, "dane: TLS1.3 not verified", "", tlsrpt.TLSAInvalid, with{to: "b@www.c.test"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newTLSWorld(t)
 			w.add(c.records...)
-			to, o := "b@d.test", Options{}
-			switch {
-			case strings.HasPrefix(c.name, "MX insecure"):
-				to = "b@p.test"
-				w.add("h.test: mx A 192.0.2.1")
-			case w.silent["cname"]:
-			}
-			if c.set != nil {
-				c.set(w)
-			}
-			if w.silent["to"] {
-				to = "b@bad.test"
-			}
-			if w.silent["cname"] {
-				to = "b@www.c.test"
-			}
-			if w.silent["2525"] {
-				o.MXPort = 2525
+			to, o := cmp.Or(c.with.to, "b@d.test"), Options{MXPort: c.with.port}
+			if c.with.set != nil {
+				c.with.set(w)
 			}
 			s := w.sink(t, "192.0.2.1", c.shows)
 			got := newDeliverer(t, w.options(o)).attempt(t.Context(), job("x\r\n", to))
