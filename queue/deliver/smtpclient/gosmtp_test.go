@@ -12,11 +12,18 @@ import (
 	"dancemta/internal/dialog"
 )
 
-// TestGoSMTP sends two large bodies full of dots to a server by somebody else,
-// in clear and in TLS: what arrives is what was sent.
+// TestGoSMTP sends two bodies full of dots to a server by somebody else, by DATA and
+// by BDAT, in clear and in TLS: what arrives is what was sent.
 func TestGoSMTP(t *testing.T) {
-	body := strings.Repeat(".\r\n..\r\n.x "+strings.Repeat("y", 900)+"\r\n", 1000)
-	for _, withTLS := range []bool{false, true} {
+	part := ".\r\n..\r\n.x " + strings.Repeat("y", 900) + "\r\n"
+	for _, way := range []struct {
+		body    string
+		withTLS bool
+	}{
+		{strings.Repeat(part, minChunked/len(part)), false}, {strings.Repeat(part, minChunked/len(part)), true},
+		{strings.Repeat(part, 1000), false}, {strings.Repeat(part, 1000), true},
+	} {
+		body, withTLS := way.body, way.withTLS
 		b := &backend{}
 		s := smtp.NewServer(b)
 		s.Domain = "mx.test"
