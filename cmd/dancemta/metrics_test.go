@@ -171,6 +171,7 @@ func TestMetrics(t *testing.T) {
 		`dancemta_wire_events_total{event="nul octet"}`:                                "1",
 		`dancemta_accepted_message_bytes_count{listener="relay"}`:                      "1",
 		`dancemta_deliveries_total{result="delivered"}`:                                "1",
+		`dancemta_delivery_tls_total{got="encrypted",wanted="may"}`:                    "1",
 		anchor: "1",
 		// The device's TLSA, known by the time that the other key is shown; rick's; MX, A and
 		// AAAA of the delivery, and that no TLSA and no TXT record says how its TLS must be;
@@ -254,6 +255,11 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	}
 	for _, r := range []queue.Result{queue.Delivered, queue.Deferred, queue.Failed} {
 		p.countOutcomes()(queue.Outcome{Result: r})
+	}
+	for _, wanted := range []string{"may", "encrypt", "verify", "dane", "dane-only", "mta-sts", "mta-sts testing", "requiretls", "dane (not secure to the domain)"} {
+		for _, got := range []string{"none", "TLS1.3", "TLS1.3 verified 3 1 1", "TLS1.2 not verified"} {
+			p.countOutcomes()(queue.Outcome{TLS: wanted + ": " + got})
+		}
 	}
 	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Relayed, dsn.Delivered} {
 		p.countReports()(a.String())
