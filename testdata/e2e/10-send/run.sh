@@ -91,6 +91,22 @@ for form in 0161 0000 05; do # no request for a name
 	peer --data "$form"
 	if grep '^extension 0 1c' "$WORK/peer" >&2; then fail "a name for a request of $form"; fi
 done
+# What that relay asks for is shown by a probe.
+for form in 00 0161; do
+	: > "$WORK/peer"
+	"$PEER" server --smtp --cert "$PKI/mx.pem" --key "$PKI/mx.key" --data "$form" > "$WORK/peer" 2>&1 &
+	server=$!
+	wait_for 'port ' "$WORK/peer"
+	"$DANCEMTA" probe "mx.send.test:$(sed -n 's/^port //p' "$WORK/peer")" --implicit --resolver "$RESOLVER" --trust-anchors "$PKI/root.ds" > "$WORK/probe" ||
+		{ cat "$WORK/probe" "$WORK/peer" >&2; fail 'the probe'; }
+	wait "$server"
+	expect 'DANE: match by 3 1 1' "$WORK/probe"
+	case $form in
+	00) expect 'asks for a certificate, and for a name by dane_clientid' "$WORK/probe" ;;
+	*) if grep dane_clientid "$WORK/probe" >&2; then fail "a request of $form is none"; fi ;;
+	esac
+	if grep '^extension 0 1c' "$WORK/peer" >&2; then fail 'a probe told a name'; fi
+done
 peer
 if grep '^extension' "$WORK/peer" >&2; then fail 'a name that nobody asked for'; fi
 
