@@ -54,3 +54,12 @@ wait_for 'status=' "$WORK/log/mail"
 grep -q 'status=sent' "$WORK/log/mail" || { cat "$WORK/log/mail" "$LOG"; fail "postfix could not relay"; }
 file=$(delivered 'Subject: story postfix')
 expect 'client dane _smtp-client.mta.partner.test' "$file"
+
+# Postfix passes on what a sender asks (RFC 3461), and the sink behind us offers no DSN: so
+# it is for us to tell him.
+printf 'From: newsletter@partner.test\nTo: ann@remote.test\nSubject: story reports\n\nHello\n' |
+	sendmail -C "$conf" -f newsletter@partner.test -N success,failure -V order-4711 ann@remote.test
+file=$(delivered 'Original-Envelope-Id: order-4711')
+expect 'Original-Recipient: rfc822; ann@remote.test' "$file"
+expect 'Action: relayed' "$file"
+wait_for '"msg":"reported"' "$LOG"
