@@ -95,3 +95,21 @@ func FuzzAddressPattern(f *testing.F) {
 		}
 	})
 }
+
+// TestOwnUTF8: a user's own address is one in whatever composition his program writes
+// it; letters of other alphabets are other users.
+func TestOwnUTF8(t *testing.T) {
+	for address, want := range map[string]bool{
+		"jürgen@example.net":           true,
+		"ju\u0308rgen@EXAMPLE.net":     true,
+		"jurgen@example.net":           false,
+		"jürgen@example.org":           false,
+		"j\u00fcrg\u0435n@example.net": false, // a Cyrillic e
+	} {
+		r := newRules(t, "allow *@example.net from own")
+		v := r.Sender(subject(t, submission, "jürgen@example.net"), mailaddr.MustParse(address))
+		if v.Allow != want {
+			t.Errorf("%q: %v", address, v.Allow)
+		}
+	}
+}
