@@ -173,6 +173,9 @@ func (s *Store) take() (group []*op, closed bool) {
 // damaged breaks the store: what else is damaged, nobody knows.
 func (s *Store) commit(group []*op) {
 	again := false
+	if err := s.inPlace(); err != nil {
+		group = answerPuts(group, &queue.Error{Kind: queue.Broken, Err: err})
+	}
 	for len(group) > 0 {
 		if e := s.broken.Load(); e != nil {
 			answer(group, e)
@@ -273,19 +276,22 @@ func makesRoom(group []*op) bool {
 // others; without a put, all are answered.
 func (s *Store) answerFull(group []*op, err error) []*op {
 	full := &queue.Error{Kind: queue.Full, Err: err}
-	var rest, puts []*op
+	if makesRoom(group) {
+		answer(group, full)
+		return nil
+	}
+	return answerPuts(group, full)
+}
+
+// answerPuts answers the puts of a group and returns the others.
+func answerPuts(group []*op, err error) (rest []*op) {
 	for _, o := range group {
 		if o.put {
-			puts = append(puts, o)
+			o.done <- err
 		} else {
 			rest = append(rest, o)
 		}
 	}
-	if len(puts) == 0 {
-		answer(rest, full)
-		return nil
-	}
-	answer(puts, full)
 	return rest
 }
 

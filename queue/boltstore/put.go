@@ -72,9 +72,6 @@ func (s *Store) ready() error {
 	if e := s.broken.Load(); e != nil {
 		return e
 	}
-	if err := s.inPlace(); err != nil {
-		return &queue.Error{Kind: queue.Broken, Err: err}
-	}
 	return room(s.o.disk, s.dir, s.o.MinFree)
 }
 
