@@ -300,6 +300,10 @@ type Queue struct {
 	// queue.delay_notice: how long a message may wait before its sender is told, once,
 	// unless he asked not to be. Longer than expire: never. Default "4h".
 	DelayNotice Duration `toml:"delay_notice"`
+	// queue.history: how long a message that has ended is remembered, with what became
+	// of each recipient, for "dancemta queue show" and "list --finished"; the last
+	// 100,000 at most. Default "1d".
+	History Duration `toml:"history"`
 	// queue.concurrency: deliveries at once, in all. Default 50.
 	Concurrency int `toml:"concurrency"`
 	// queue.per_destination: of those, to one recipient domain. It begins with two and

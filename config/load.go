@@ -77,7 +77,7 @@ func defaults() *Config {
 			MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{120, time.Minute}, LookupRatePerZone: Rate{600, time.Minute},
 		},
-		Queue: Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, DelayNotice: Duration{4 * time.Hour}, Concurrency: 50, PerDestination: 20},
+		Queue: Queue{Expire: Duration{5 * day}, BounceExpire: Duration{2 * day}, DelayNotice: Duration{4 * time.Hour}, History: Duration{day}, Concurrency: 50, PerDestination: 20},
 		Delivery: Delivery{
 			MXPort: 25,
 		},

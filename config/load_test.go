@@ -110,7 +110,7 @@ func TestFull(t *testing.T) {
 		},
 		Authzid:  []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
 		Limits:   Limits{Size{50 << 20}, 100, 1000, 64, 4, 8, Rate{3000, time.Minute}, Rate{2, time.Second}, Rate{36000, time.Hour}},
-		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, 50, 5, Rate{600, time.Minute}},
+		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, Duration{36 * time.Hour}, 50, 5, Rate{600, time.Minute}},
 		Delivery: Delivery{name("mx.example.org"), Address{netip.MustParseAddr("192.0.2.1")}, Address{netip.MustParseAddr("2001:db8::1")}, 25, false},
 		MTASTS:   MTASTS{false, PKIXRoots(in("sts-roots.pem")), 443},
 		DKIM: []DKIM{

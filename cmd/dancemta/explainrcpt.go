@@ -52,7 +52,7 @@ func (f *rcptFlags) run(ctx context.Context, w io.Writer, word string) error {
 		return err
 	}
 	view := queueView{config: f.config}
-	if err := view.each(ctx, func(s queue.Summary) error { r.Add(s); return nil }, adminQueueList); err != nil {
+	if err := view.each(ctx, "domain="+queue.Destination(to), func(s queue.Summary) error { r.Add(s); return nil }); err != nil {
 		r.QueueUnknown = err.Error() // the way there is known all the same
 	}
 	if f.json {

@@ -52,7 +52,7 @@ delivers it onward. "dancemta demo" shows all of it on this machine alone.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(err, fmt.Sprintf("%q lists the flags", c.CommandPath()+" --help"))
 	})
-	root.AddCommand(newServe(), newCheck(), newQueue(), newDemo(), newTLSA(), newUserCert(), newKey(), newDKIM(), newVerify(), newExplain(), newProbe(), newSend(), newVersion(), newMan())
+	root.AddCommand(newServe(), newCheck(), newQueue(), newStatus(), newDemo(), newTLSA(), newUserCert(), newKey(), newDKIM(), newVerify(), newExplain(), newProbe(), newSend(), newVersion(), newMan())
 	return root
 }
 

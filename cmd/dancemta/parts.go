@@ -82,7 +82,7 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 	if p.resolver, p.dnsCert, err = newResolver(cfg, dnssec.Options{Logger: log, OnLookup: p.countLookups()}); err != nil {
 		return nil, err
 	}
-	so.Logger = log
+	so.Logger, so.History = log, cfg.Queue.History.Duration
 	if p.store, err = boltstore.Open(string(cfg.StateDir), so); err != nil {
 		p.resolver.Close()
 		return nil, storeError(err)
@@ -117,7 +117,7 @@ func (p *parts) assemble() error {
 	if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
 		return err
 	}
-	serveQueue(p.admin, p.store)
+	serveQueue(p.admin, &desk{p.store, p.queue})
 	return nil
 }
 

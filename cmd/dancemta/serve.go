@@ -88,6 +88,7 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 	if err != nil {
 		return unavailable(err)
 	}
+	p.serveStatus(ears)
 	p.admin.Serve(control)
 	for _, e := range ears {
 		maillog.Listening(log, e.name, e.Addr().String())

@@ -202,6 +202,9 @@ func Send(ctx context.Context, path, name string, in io.Reader, args ...string) 
 		},
 	}
 	target := url.URL{Scheme: "http", Host: "dancemta", Path: "/" + name, RawQuery: url.Values{argumentKey: args}.Encode()}
+	if in != nil {
+		in = struct{ io.Reader }{in} // or it would be closed when nobody answers
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), in)
 	if err != nil {
 		return nil, err

@@ -219,7 +219,7 @@ func (f *file) packageVars() (specs []*ast.ValueSpec) {
 }
 
 // makers are calls whose results never change.
-var makers = []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParsePrefix", "strings.NewReplacer"}
+var makers = []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParsePrefix", "strings.NewReplacer", "crc32.MakeTable"}
 
 // linked is the variable that the linker sets.
 var linked = struct{ room, name string }{"cmd/dancemta", "version"}

@@ -1,6 +1,9 @@
 package pages
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Orphans visits the keys of leaf pages that Walk cannot reach: those below a
 // damaged page, and those that were given up by earlier transactions. So what is
@@ -38,12 +41,22 @@ func (pg *page) sound() bool {
 	var last []byte
 	for i := range pg.count {
 		e, err := pg.element(i)
-		if err != nil || e.flags != 0 || (i > 0 && bytes.Compare(last, e.key) >= 0) {
+		if err != nil || e.flags > flagBucket || e.flags == flagBucket && len(e.value) < bucketLen || (i > 0 && bytes.Compare(last, e.key) >= 0) {
 			return false
 		}
 		last = e.key
 	}
 	return true
+}
+
+// flat says whether a page is sound and holds no buckets: those of ours hold none.
+func (pg *page) flat() bool {
+	for i := range pg.count {
+		if e, err := pg.element(i); err != nil || e.flags != 0 {
+			return false
+		}
+	}
+	return pg.sound()
 }
 
 func (pg *page) visit(visit func(Entry) error) error {
@@ -52,7 +65,12 @@ func (pg *page) visit(visit func(Entry) error) error {
 		if err != nil {
 			return err
 		}
-		if err := visit(Entry{Key: e.key, Value: e.value}); err != nil {
+		if e.flags == 0 {
+			err = visit(Entry{Key: e.key, Value: e.value})
+		} else if in, bad := inline(e.value[bucketLen:]); bad == nil && binary.NativeEndian.Uint64(e.value) == 0 && in.flat() {
+			err = in.visit(visit) // a small bucket; a larger one has pages of its own
+		}
+		if err != nil {
 			return err
 		}
 	}
