@@ -49,7 +49,7 @@ func (t *transaction) chunks(ctx context.Context, body io.Reader) *Error {
 		}
 		if _, err := (blockWriter{t.conn, t.limits.Block}).Write(c.command(last)); err != nil {
 			e := t.cut(ctx, err)
-			if last {
+			if last && e.Reply.Code == 0 {
 				unanswered(e) // it may have left
 			}
 			return e

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -247,19 +248,36 @@ func (t *transaction) send(ctx context.Context, body io.Reader) *Error {
 	}
 	if err := w.Flush(); err != nil {
 		e := t.cut(ctx, err)
-		return unanswered(e) // the dot may have left
+		if e.Reply.Code == 0 {
+			unanswered(e) // the dot may have left
+		}
+		return e
 	}
 	return nil
 }
 
-// cut ends the connection within a body.
+// cut ends the connection within a body. A server that has closed it may have said
+// why, as when a message is too large for it.
 func (t *transaction) cut(ctx context.Context, err error) *Error {
-	t.abort()
+	defer t.abort()
 	if errors.Is(err, errLines) {
 		return &Error{Step: stepBody, Err: err, Permanent: true, Status: "5.6.0"}
 	}
+	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return lost(ctx, stepBody, err) // it is there, and silent
+	}
+	switch r, e := t.read(ctx, stepBody, lastWord); {
+	case e != nil && e.Reply.Code == 421:
+		return e
+	case e == nil && r.Code/100 >= 4:
+		return &Error{Step: stepBody, Reply: r, Permanent: r.Code/100 == 5}
+	}
 	return lost(ctx, stepBody, err)
 }
+
+// lastWord is how long the word of a server that has closed is waited for: it has
+// come, or will not.
+const lastWord = time.Second
 
 // verdicts reads what is said of a body that was sent to its end: one reply for
 // all, or in LMTP one for each RCPT that was accepted, in their order

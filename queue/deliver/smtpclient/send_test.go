@@ -338,3 +338,23 @@ func TestOwnFault(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// A server that closes in the midst of a body may have said why.
+func TestRefusedWithinTheBody(t *testing.T) {
+	for _, c := range []struct{ name, says, want string }{
+		{"too large", "S: 552 5.3.4 too large\n", "failed 5.3.4"},
+		{"no disk", "S: 452 4.3.1 no disk\n", "deferred 4.3.1"},
+		{"leaves", "S: 421 4.3.2 bye\n", "next 4.3.2"},
+		{"nothing", "", "next 4.4.2"},
+		{"nonsense", "S: 250 thanks\n", "next 4.4.2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := connect(t, hello+"C: MAIL FROM:<a@example.test>\nS: 250 ok\nC: RCPT TO:<b@remote.test>\nS: 250 ok\nC: DATA\nS: 354 go\nBYTE\n"+c.says+"DROP")
+			all := client.Send(t.Context(), message(lines(50000), "b@remote.test"))
+			if got := results(all); got != c.want {
+				t.Errorf("got %s, want %s: %v", got, c.want, all[0].Err)
+			}
+			client.Quit(t.Context())
+		})
+	}
+}
