@@ -233,7 +233,7 @@ func (f *figures) queued() {
 	s := startOurs(f.t, config, 0, true)
 	f.measure(s, l) // both have worked
 	f.idle()
-	empty := s.rss(f.t)
+	empty := s.memory(f.t)
 	long := f.config()
 	full := startOurs(f.t, long, 0, true)
 	for left := queuedLong; left > 0; {
@@ -255,8 +255,7 @@ func (f *figures) queued() {
 		other.add(f.measure(s, l))
 	}
 	f.idle()
-	memory := full.rss(f.t) - empty
-	full.stop()
+	memory := full.memory(f.t) - empty
 	begin = time.Now()
 	list, err := queueList(f.t.Context(), long)
 	if err != nil {

@@ -171,18 +171,20 @@ func (s *figureServer) cpu(t *testing.T) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// rss is the server's memory in octets.
-func (s *figureServer) rss(t *testing.T) float64 {
+// memory is what the server has for itself, in octets; the pages of its files are the
+// system's cache.
+func (s *figureServer) memory(t *testing.T) float64 {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages, err := strconv.ParseFloat(string(bytes.Fields(text)[1]), 64)
-	if err != nil {
+	_, rest, _ := strings.Cut(string(text), "RssAnon:")
+	var kib float64
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
 		t.Fatal(err)
 	}
-	return pages * float64(os.Getpagesize())
+	return kib * 1024
 }
 
 const postfixMain = `compatibility_level = 3.6

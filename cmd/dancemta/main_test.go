@@ -44,6 +44,9 @@ func executeChild(ctx context.Context, args []string) int {
 	if os.Getenv(flushesEnv) != "" && len(args) == 3 && args[0] == "serve" {
 		return helped(serveFigures(ctx, args[2]))
 	}
+	if os.Getenv(flushFailsEnv) != "" && len(args) == 3 && args[0] == "serve" {
+		return helped(serveToBreak(ctx, args[2]))
+	}
 	path := os.Getenv(stepsEnv)
 	if path == "" || len(args) != 3 || args[0] != "serve" {
 		return execute(ctx, args, os.Stdout, os.Stderr)
