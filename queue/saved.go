@@ -28,6 +28,7 @@ type SavedUnit struct {
 	Destination string
 	Attempts    int
 	Next        time.Time // zero: nobody waits there
+	Told        bool      // the sender knows of the delay
 	Recipients  []SavedRecipient
 }
 

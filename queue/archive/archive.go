@@ -94,6 +94,7 @@ type recipient struct {
 type unit struct {
 	Destination string    `json:"destination"`
 	Attempts    int       `json:"attempts"`
+	Told        bool      `json:"told,omitempty"` // the sender knows of the delay
 	Next        time.Time `json:"next,omitzero"`
 	Recipients  []state   `json:"recipients"`
 }
@@ -138,7 +139,7 @@ func fromSaved(s queue.Saved) message {
 		m.Recipients = append(m.Recipients, recipient{address{r.Address}, r.Notify, r.Original})
 	}
 	for _, u := range s.Units {
-		w := unit{Destination: u.Destination, Attempts: u.Attempts}
+		w := unit{Destination: u.Destination, Attempts: u.Attempts, Told: u.Told}
 		if !u.Next.IsZero() {
 			w.Next = u.Next.UTC()
 		}
@@ -160,7 +161,7 @@ func (m *message) saved() queue.Saved {
 		s.Envelope.Recipients = append(s.Envelope.Recipients, queue.Recipient{Address: r.Address.Address, Notify: r.Notify, Original: r.Original})
 	}
 	for _, u := range m.Units {
-		w := queue.SavedUnit{Destination: u.Destination, Attempts: u.Attempts, Next: u.Next}
+		w := queue.SavedUnit{Destination: u.Destination, Attempts: u.Attempts, Next: u.Next, Told: u.Told}
 		for _, r := range u.Recipients {
 			w.Recipients = append(w.Recipients, queue.SavedRecipient{
 				Address: r.Address.Address, Result: r.Result, Reply: r.Reply, TLS: r.TLS, Held: r.Held, GivenUp: r.GivenUp,

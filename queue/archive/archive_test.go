@@ -30,7 +30,7 @@ func sample(n int, body string) queue.Saved {
 		},
 		Size: int64(len(body)),
 		Units: []queue.SavedUnit{
-			{Destination: "one.test", Attempts: 3, Next: now.Add(time.Hour), Recipients: []queue.SavedRecipient{
+			{Destination: "one.test", Attempts: 3, Told: true, Next: now.Add(time.Hour), Recipients: []queue.SavedRecipient{
 				{Address: a, Reply: "451 later", TLS: "may: none", Held: true}}},
 			{Destination: "[192.0.2.1]", Attempts: 1, Recipients: []queue.SavedRecipient{
 				{Address: b, Result: queue.Delivered, Reply: "250 ok"}}},

@@ -63,7 +63,7 @@ func (r *messageRecord) saved(id queue.ID, units map[string]*unitRecord) queue.S
 			continue
 		}
 		done[dest] = true
-		w := queue.SavedUnit{Destination: dest, Attempts: u.Attempt}
+		w := queue.SavedUnit{Destination: dest, Attempts: u.Attempt, Told: u.Told}
 		if u.Next != 0 {
 			w.Next = time.Unix(0, u.Next)
 		}
@@ -141,7 +141,7 @@ func newRestored(saved queue.Saved, c content) (*insertion, error) {
 }
 
 func restoredUnit(u queue.SavedUnit, sender uint64, doubt string) *unitRecord {
-	rec := &unitRecord{Attempt: max(0, u.Attempts), Lane: sender}
+	rec := &unitRecord{Attempt: max(0, u.Attempts), Told: u.Told, Lane: sender}
 	for _, r := range u.Recipients {
 		to := recipientRecord{Address: address{r.Address}, Result: r.Result, Reply: r.Reply, TLS: r.TLS, Held: r.Held, GivenUp: r.GivenUp}
 		if r.Result.Final() {
