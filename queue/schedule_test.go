@@ -94,7 +94,7 @@ func TestUnreachable(t *testing.T) {
 			t.Errorf("%d of %d messages to others were delivered", delivered, offered)
 		}
 		tried := w.tried("hole.test")
-		if w.most["hole.test"] > 2 || len(tried) < 3 || len(tried) > 20 {
+		if w.most["hole.test"] > 2 || len(tried) < 3 || len(tried) > 12 {
 			t.Errorf("%d visits in the hole, at most %d at once", len(tried), w.most["hole.test"])
 		}
 		w.equal("all show why", strings.Count(w.replies(), "no answer"), 2_000)
