@@ -17,8 +17,13 @@ import (
 	"dancemta/internal/lab"
 )
 
-// slowPeers hold a session each, waiting for a zone that never answers.
-const slowPeers = 1000
+const (
+	// slowPeers hold a session each, waiting for a zone that never answers.
+	slowPeers = 1000
+	// maxLogin is half of what they wait: milliseconds on a machine that does nothing
+	// else, and no test of its speed.
+	maxLogin = 5 * time.Second
+)
 
 // deafTo forwards questions to a resolver, but for those about slow.test, which get no
 // answer. It returns its address.
@@ -78,7 +83,7 @@ func (d *demo) sessionFrom(t *testing.T, from string, client *lab.Client) *dialo
 }
 
 // A thousand sessions, each from an address of its own, wait for names in a zone that
-// never answers; whoever has another zone is let in meanwhile, within a second.
+// never answers; whoever has another zone is let in meanwhile.
 func TestSlowZoneStopsNobodyElse(t *testing.T) {
 	n, err := lab.NewInternet(time.Now())
 	if err != nil {
@@ -134,7 +139,7 @@ func TestSlowZoneStopsNobodyElse(t *testing.T) {
 	if answered > slowPeers/2 {
 		t.Errorf("%d of %d sessions do not wait any more", answered, slowPeers)
 	}
-	if longest > time.Second {
+	if longest > maxLogin {
 		t.Errorf("a login took %v beside %d sessions that wait", longest, slowPeers)
 	}
 }
