@@ -245,6 +245,15 @@ func (ds *destinations) answer(name string, group int) (more bool) {
 	return more
 }
 
+// forgive ends the back-off of a destination: the next visit is made at once.
+func (ds *destinations) forgive(name string) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	if d := ds.by[name]; d != nil {
+		d.until = time.Time{}
+	}
+}
+
 // fail notes that a visit, which began at the time given, found nobody. Visits that
 // went out together fail together, and count once.
 func (ds *destinations) fail(name string, began time.Time, reply string) {

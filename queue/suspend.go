@@ -1,6 +1,10 @@
 package queue
 
-import "time"
+import (
+	"time"
+
+	"dancemta/internal/maillog"
+)
 
 // Suspend keeps all mail for some destinations where it is, from now on: a visit under
 // way ends with its message.
@@ -48,12 +52,33 @@ func (r *run) resuming(now time.Time) bool {
 	return r.q.resume.Swap(false)
 }
 
-// Edit does what an operator wants with a message. ErrNotFound.
+// Edit does what an operator wants with a message. EditRetry also ends the back-off of
+// its destinations. ErrNotFound.
 func (q *Queue) Edit(id ID, e Edit) (recipients int, err error) {
 	if e.Now.IsZero() {
 		e.Now = q.clock.now()
 	}
+	e.Reply = maillog.Clean(e.Reply)
+	if e.Action == EditRetry {
+		q.forgive(id, e)
+	}
 	recipients, err = q.o.Store.Edit(id, e)
+	if recipients > 0 {
+		maillog.Edited(q.log, string(id), e.Action.String(), e.Reply, recipients)
+	}
 	q.poke()
 	return recipients, err
+}
+
+// forgive ends the back-off of the destinations that an edit is about.
+func (q *Queue) forgive(id ID, e Edit) {
+	sum, err := q.o.Store.Get(id)
+	if err != nil {
+		return // the edit meets the same error
+	}
+	for _, r := range sum.Recipients {
+		if e.Applies(r.Address) {
+			q.dests.forgive(r.Destination)
+		}
+	}
 }

@@ -106,6 +106,16 @@ func DoubleBounce(l *slog.Logger, queueID string, rcpts int) {
 		slog.Int("rcpts", rcpts))
 }
 
+// Edited: an operator held, released, retried, deleted or bounced recipients of a
+// message. reason is what he said.
+func Edited(l *slog.Logger, queueID, action, reason string, rcpts int) {
+	emit(l, slog.LevelInfo, "edited",
+		slog.String("queue_id", queueID),
+		slog.String("action", action),
+		slog.String("reason", Clean(reason)),
+		slog.Int("rcpts", rcpts))
+}
+
 // QueueFault: a fault of our own on a message's way out. The queue id is empty
 // when the fault concerns no single message.
 func QueueFault(l *slog.Logger, queueID, what string, err error) {
