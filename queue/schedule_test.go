@@ -305,6 +305,26 @@ func TestSuspendedInVisit(t *testing.T) {
 	})
 }
 
+// TestRetryNow: an operator's retry is made, even where a destination is left alone.
+func TestRetryNow(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome { return unreachable(job, "no answer") }
+		w.run()
+		id := w.accept("x@hole.test")
+		w.pass(time.Second)
+		w.accept("x@hole.test")
+		w.pass(time.Second)
+		w.equal("tried", len(w.tried("hole.test")), 1)
+		if _, err := w.q.Edit(id, queue.Edit{Action: queue.EditRetry}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Second)
+		w.equal("tried at once", len(w.tried("hole.test")), 2)
+		w.pass(time.Second)
+		w.equal("and left alone again", len(w.tried("hole.test")), 2)
+	})
+}
+
 // TestGivenUp: what an operator gives up is bounced at once.
 func TestGivenUp(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
