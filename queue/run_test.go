@@ -130,9 +130,9 @@ func TestPerDestination(t *testing.T) {
 		}
 		w.accept("summer@quick.test")
 		w.pass(time.Second)
-		w.equal("of a stranger at once", w.most["slow.test"], 2)
+		w.equal("of a stranger at once", w.peak("slow.test"), 2)
 		w.pass(4 * time.Minute)
-		w.equal("at once to one", w.most["slow.test"], 3)
+		w.equal("at once to one", w.peak("slow.test"), 3)
 		w.equal("list", w.list(), "")
 	})
 }
@@ -149,7 +149,7 @@ func TestManyDestinations(t *testing.T) {
 		}
 		w.run()
 		w.pass(time.Second)
-		w.equal("strangers at once", w.most[""], 8)
+		w.equal("strangers at once", w.peak(""), 8)
 		w.pass(14 * time.Minute)
 		w.equal("list", w.list(), "")
 	})
@@ -180,7 +180,7 @@ func TestBlackHole(t *testing.T) {
 		writers.Wait()
 		w.run()
 		w.pass(time.Second)
-		w.equal("in the hole", w.now["hole.test"], 2)
+		w.equal("in the hole", w.visits("hole.test"), 2)
 		for i := range 100 {
 			w.accept(fmt.Sprintf("morty@d%d.test", i%10))
 		}
@@ -190,7 +190,7 @@ func TestBlackHole(t *testing.T) {
 			delivered += len(w.tried(fmt.Sprintf("d%d.test", i)))
 		}
 		w.equal("delivered to others within a second", delivered, 100)
-		w.equal("in the hole", w.most["hole.test"], 2)
+		w.equal("in the hole", w.peak("hole.test"), 2)
 	})
 }
 

@@ -94,8 +94,8 @@ func TestUnreachable(t *testing.T) {
 			t.Errorf("%d of %d messages to others were delivered", delivered, offered)
 		}
 		tried := w.tried("hole.test")
-		if w.most["hole.test"] > 2 || len(tried) < 3 || len(tried) > 12 {
-			t.Errorf("%d visits in the hole, at most %d at once", len(tried), w.most["hole.test"])
+		if w.peak("hole.test") > 2 || len(tried) < 3 || len(tried) > 12 {
+			t.Errorf("%d visits in the hole, at most %d at once", len(tried), w.peak("hole.test"))
 		}
 		w.equal("all show why", strings.Count(w.replies(), "no answer"), 2_000)
 		st, err := w.q.Destinations()
@@ -159,12 +159,9 @@ func TestAdapts(t *testing.T) {
 		if seen[0] > 3 || seen[11] != 8 {
 			t.Errorf("visits at once, by second: %v", seen)
 		}
-		w.equal("at most", w.most["example.org"], 8)
+		w.equal("at most", w.peak("example.org"), 8)
 		fail.Store(true)
 		w.pass(90 * time.Second)
-		w.mu.Lock()
-		w.most["example.org"] = 0
-		w.mu.Unlock()
 		w.equal("no back-off for one visit among good ones", w.visits("example.org") > 1, true)
 	})
 }
@@ -246,7 +243,7 @@ func TestVisit(t *testing.T) {
 		w.run()
 		w.pass(time.Second)
 		w.equal("list", w.list(), "")
-		if n := w.begun["example.org"]; n < 3 || n > 31 {
+		if n := w.calls("example.org"); n < 3 || n > 31 {
 			t.Errorf("%d visits for 300 messages", n)
 		}
 		for i := range 3 {

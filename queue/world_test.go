@@ -148,6 +148,20 @@ func (w *world) attempt(ctx context.Context, job queue.Job) []queue.Outcome {
 	return w.deliver(ctx, job)
 }
 
+// peak is the most deliveries under way to one destination, or with "" to all; calls
+// is how many visits there were.
+func (w *world) peak(dest string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.most[dest]
+}
+
+func (w *world) calls(dest string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.begun[dest]
+}
+
 // visits counts the deliveries under way to one destination.
 func (w *world) visits(dest string) int {
 	w.mu.Lock()
