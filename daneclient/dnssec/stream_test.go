@@ -507,6 +507,29 @@ func TestTLSClientCertificate(t *testing.T) {
 	}
 }
 
+// TestTLSClientCertificateHidden: below TLS 1.3 ours would be read on the way, so that
+// a resolver that speaks nothing newer is not asked; without one it is.
+func TestTLSClientCertificateHidden(t *testing.T) {
+	b := newBench(t)
+	b.zone("z.test.", lab.ZoneOptions{}, "x"+tlsa)
+	server, roots, _ := b.overTLS(t, &tls.Config{ClientAuth: tls.RequestClientCert, MaxVersion: tls.VersionTLS12})
+	cert := lab.SelfSigned(lab.LeafOptions{Names: []string{"mx.test"}}).TLSCertificate()
+	o := Options{Upstreams: []string{"tls://" + server.Addr() + "#dns.test"}, Anchors: b.r.opts.Anchors, TLSRoots: roots, Now: b.now, Timeout: 2 * time.Second}
+	for _, own := range []bool{false, true} {
+		if own {
+			o.ClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+		}
+		r, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if a := r.Lookup(t.Context(), mustName("x.z.test"), TypeTLSA); (a.State == Secure) == own {
+			t.Errorf("with a certificate: %v: %s %q", own, a.State, a.Reason)
+		}
+	}
+}
+
 // TestFailover goes on to whoever answers, over any way, past all that do not.
 func TestFailover(t *testing.T) {
 	b := newBench(t)
