@@ -62,7 +62,18 @@ func TestFigures(t *testing.T) {
 	f.line("10 MiB, 10 connections", figure{conns: 10, size: 10 << 20})
 	f.line("relayed through to a sink, 10 connections", figure{conns: 10, size: 4 << 10, relay: true})
 	f.line("one per new mutual TLS connection, 50", figure{conns: 50, size: 4 << 10, tls: true})
-	f.queued()
+	t.Run("queued", func(t *testing.T) { f.of(t).queued() })
+}
+
+func (f *figures) of(t *testing.T) *figures {
+	one := *f
+	one.t = t
+	return &one
+}
+
+// line is a test of its own, so that go test can be asked for some.
+func (f *figures) line(name string, l figure) {
+	f.t.Run(name, func(t *testing.T) { f.of(t).compare(name, l) })
 }
 
 // figure is one line.
@@ -112,8 +123,8 @@ func bracketed(address string) string {
 	return "[" + host + "]:" + port
 }
 
-// line measures one line of the table.
-func (f *figures) line(name string, l figure) {
+// compare measures one line of the table.
+func (f *figures) compare(name string, l figure) {
 	delay := time.Duration(0)
 	if l.slow {
 		delay = slowFlush

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"dancemta/internal/admin"
 	"dancemta/internal/maillog"
 	"dancemta/queue/boltstore"
 )
@@ -64,6 +65,11 @@ func serveFigures(ctx context.Context, config string) error {
 		return err
 	}
 	defer p.close()
+	control, err := admin.Listen(filepath.Join(string(cfg.StateDir), socketName))
+	if err != nil {
+		return err
+	}
+	p.admin.Serve(control)
 	var wait sync.WaitGroup
 	for _, e := range ears {
 		maillog.Listening(log, e.name, e.Addr().String())
