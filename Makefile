@@ -65,8 +65,8 @@ figures: ## the whole server beside Postfix, where that is installed and we are 
 bench: $(if $(filter .,$(BENCH)),figures) ## figures and all benchmarks, or those that BENCH names
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
 
-mutants: overlay ## each removed check must make a test fail
-	$(GO) run ./internal/mutants -base $(OVERLAY) -tags dane_clientid run
+mutants: overlay ## each removed check must make a test fail; MUTANTS_BUDGET=6m: those of the newest code first, and no longer
+	$(GO) run ./internal/mutants -base $(OVERLAY) -tags dane_clientid $(if $(MUTANTS_BUDGET),-budget $(MUTANTS_BUDGET)) run
 
 crashtest: ## kill -9 under load, CRASHES times, at each step and at random; nothing acknowledged may be lost
 	DANCEMTA_CRASHES=$(CRASHES) $(GO) test -count=1 -v -timeout 1800s -run '^TestCrash$$' ./cmd/dancemta ./queue/boltstore

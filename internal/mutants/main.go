@@ -1,11 +1,14 @@
 // Command mutants proves that each check has a test: testdata/mutants holds
 // diffs that remove one check each, and the tests must fail with every one.
 //
-//	mutants [-base FILE] [-tags TAGS] run [NAME...]   run the tests with each mutant; all by default
+//	mutants [-base FILE] [-tags TAGS] [-budget TIME] run [NAME...]   run the tests with each mutant; all by default
 //	mutants [-base FILE] overlay NAME                 print the overlay file that builds one mutant
 //
 // -base names an overlay that holds in every build, such as that of crypto/tls; go
 // takes one file only, so each mutant's is merged with it.
+//
+// -budget bounds the time: mutants whose code changed last, as git knows it, come first, and those
+// that have not begun when it is over must still fit the code.
 //
 // A mutant is applied by go's -overlay, so that the tree itself stays as it is.
 // One that does not fit the code any more, or does not compile, is an error, and
@@ -21,6 +24,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -37,8 +41,9 @@ func main() {
 
 // build is what holds for every mutant.
 type build struct {
-	base string // an overlay file; "" for none
-	tags string
+	base   string // an overlay file; "" for none
+	tags   string
+	budget time.Duration // no mutant begins after it; 0: all do
 }
 
 func run(args []string) error {
@@ -46,6 +51,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	flags.StringVar(&b.base, "base", "", "an overlay `file` that holds in every build")
 	flags.StringVar(&b.tags, "tags", "", "build `tags`")
+	flags.DurationVar(&b.budget, "budget", 0, "begin no mutant after this `time`, newest code first; 0: no bound")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -62,11 +68,14 @@ func run(args []string) error {
 		return err
 	}
 	if len(args) == 0 || args[0] != "run" {
-		return errors.New("usage: mutants [-base FILE] [-tags TAGS] run [NAME...] | overlay NAME")
+		return errors.New("usage: mutants [-base FILE] [-tags TAGS] [-budget TIME] run [NAME...] | overlay NAME")
 	}
 	mutants, err := readAll(args[1:])
 	if err != nil {
 		return err
+	}
+	if b.budget > 0 {
+		newestFirst(mutants)
 	}
 	return b.runAll(mutants)
 }

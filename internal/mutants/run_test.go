@@ -78,4 +78,15 @@ func TestMutants(t *testing.T) {
 			t.Errorf("%d: noticed by %q, %v; want %q", i, r.by, r.err, want)
 		}
 	}
+	// When the time is over before any began, each must still fit.
+	for i, r := range (build{budget: 1}).judge(mutants) {
+		switch want := cases[i].want; {
+		case strings.Contains(want, "exactly once"), strings.Contains(want, "without any mutant"):
+			if r.skipped || r.err == nil || !strings.Contains(r.err.Error(), want) {
+				t.Errorf("%d, late: %+v, want %q", i, r, want)
+			}
+		case !r.skipped || r.err != nil:
+			t.Errorf("%d, late: %+v", i, r)
+		}
+	}
 }
