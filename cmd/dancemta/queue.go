@@ -169,7 +169,7 @@ func storeError(err error) error {
 	case errors.Is(err, boltstore.ErrVersion):
 		return unavailable(err, "it was written by another version of dancemta: start that one; nothing was changed")
 	case errors.Is(err, boltstore.ErrBodies):
-		return unavailable(err, "put the queue.db that belongs to them back; or, if it is lost, move the folder spool away")
+		return unavailable(err, "put the queue.db that belongs to them back; or, if it is lost, move queue.journal and the folder spool away")
 	case errors.Is(err, boltstore.ErrDamaged):
 		return unavailable(err, `"dancemta queue verify" names all that is wrong; nothing was changed`,
 			`"dancemta queue export FILE" saves what can be read; then move queue.db, queue.journal and spool away, and "dancemta queue import FILE"`)
