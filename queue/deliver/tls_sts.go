@@ -33,9 +33,9 @@ func (d *Deliverer) sts(ctx context.Context, h host, dem demand) (demand, *verdi
 		return dem, nil
 	}
 	dem.published = tlsrpt.Policy{Type: tlsrpt.STS, Domain: domain, Strings: p.Lines(), MXHosts: p.MX}
-	dem.proof, dem.names, dem.roots = proofPKIX, []dnsname.Name{h.name}, d.o.Roots
+	name, matches := named(p, h)
+	dem.proof, dem.names, dem.sni, dem.roots = proofPKIX, []dnsname.Name{name}, name, d.o.Roots
 	dem.fault, dem.result = nil, tlsrpt.Success
-	matches := p.Match(h.name) || h.from.implicit && p.Match(domain)
 	if !matches {
 		dem.fault, dem.result = errNotInPolicy, tlsrpt.ValidationFailure
 	}
@@ -49,4 +49,14 @@ func (d *Deliverer) sts(ctx context.Context, h host, dem demand) (demand, *verdi
 		return dem, &verdict{status: statusNoProof, text: "host " + h.String() + ": " + errNotInPolicy.Error()}
 	}
 	return dem, nil
+}
+
+// named returns the name of a host that a policy permits, which its certificate must
+// have (RFC 8461 4.1): that of the MX record. A domain without one may name itself;
+// then the end of its CNAMEs, which anybody may have forged, counts for nothing.
+func named(p mtasts.Policy, h host) (name dnsname.Name, ok bool) {
+	if h.from.implicit && !p.Match(h.name) && p.Match(h.from.domain) {
+		return h.from.domain, true
+	}
+	return h.name, p.Match(h.name)
 }
