@@ -148,10 +148,12 @@ func TestDamage(t *testing.T) {
 		b[n] ^= 0x20
 		all, bodies, err := read(b)
 		for i, s := range all {
-			w := sample(int(s.Envelope.ID[19]-'0'), bodies[i])
+			number := int(s.Envelope.ID[19] - '0')
+			text := map[int]string{1: "first\r\n", 2: "second\r\n"}[number]
+			w := sample(number, text)
 			w.Doubt = s.Doubt
-			if !reflect.DeepEqual(s, w) {
-				t.Fatalf("octet %d: %+v", n, s)
+			if !reflect.DeepEqual(s, w) || bodies[i] != text {
+				t.Fatalf("octet %d: %+v, %q", n, s, bodies[i])
 			}
 		}
 		if len(all) < 2 && err == nil {

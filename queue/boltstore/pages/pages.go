@@ -83,6 +83,8 @@ func Open(f *os.File) (*File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
 	}
+	// All of it is about to be read, by us and then by bbolt. Advice may be refused.
+	_ = syscall.Madvise(data, syscall.MADV_WILLNEED)
 	p := &File{data: data}
 	err = guarded(p.readMeta)
 	if err != nil {
