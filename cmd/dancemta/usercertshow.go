@@ -8,15 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"dancemta/daneclient"
 	"dancemta/daneclient/tlsa"
+	"dancemta/internal/foreign"
 	"dancemta/internal/pemfile"
 	"dancemta/saslext"
 	"dancemta/saslext/usercert"
@@ -117,14 +116,7 @@ func inspect(chain []*x509.Certificate, now time.Time) shownCert {
 const maxSubject = 200
 
 // printable keeps a terminal from obeying what a stranger wrote.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s[:min(len(s), maxSubject)])
-}
+func printable(s string) string { return foreign.Printable(s, maxSubject) }
 
 // userBehind returns whom a chain would log in, and the record that it takes.
 func userBehind(chain []*x509.Certificate, now time.Time) (id saslext.Identity, e tlsa.Entry, err error) {

@@ -3,7 +3,8 @@ package tlsa
 import (
 	"fmt"
 	"strings"
-	"unicode"
+
+	"dancemta/internal/foreign"
 )
 
 const (
@@ -63,16 +64,6 @@ func (e *MismatchError) addName(r Record, o Options) {
 	e.add(r, fmt.Sprintf("leaf does not hold the dNSName %.80q", o.Name))
 }
 
-// clean cuts a text and replaces what would break a log line: certificates of
-// strangers get into the errors of crypto/x509.
-func clean(s string) string {
-	if len(s) > maxWhy {
-		s = s[:maxWhy] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
+// clean makes a text safe for a log line: certificates of strangers get into the
+// errors of crypto/x509.
+func clean(s string) string { return foreign.Printable(s, maxWhy) }

@@ -18,31 +18,31 @@ var rooms = map[string]string{
 
 	"config":       "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
 	"smtpd":        "smtpd/wire smtpd/policy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
-	"smtpd/wire":   "internal/limit",                                              // sockets, lines and TLS: no mail
+	"smtpd/wire":   "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
 	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
 	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
 	"daneclient":          "daneclient/clientid daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
-	"daneclient/tlsa":     "", // pure: no DNS queries, no names
+	"daneclient/tlsa":     "internal/foreign", // pure: no DNS queries, no names
 	"daneclient/dnssec":   "internal/dnsname",
 	"daneclient/rollover": "daneclient daneclient/tlsa internal/dnsname internal/servercert", // keys and waits: no DNS queries
 
 	"daneclient/clientid":         "internal/dnsname", // TLS alone: no TLSA, no DNS
 	"daneclient/clientid/overlay": "",                 // a tool of the build
 
-	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog",                          // not how mail leaves
-	"queue/boltstore":          "queue queue/boltstore/pages internal/mailaddr",                                          // not when, not how
-	"queue/storetest":          "queue internal/mailaddr",                                                                // no engine
-	"queue/archive":            "queue internal/mailaddr",                                                                // a stream: no store
-	"queue/filter":             "queue internal/mailaddr",                                                                // chooses, and changes nothing
-	"queue/boltstore/pages":    "",                                                                                       // octets of a file: no mail
-	"queue/dsn":                "internal/mailaddr",                                                                      // pure
-	"queue/tlsrpt":             "daneclient/dnssec internal/dnsname internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
-	"queue/mtasts":             "daneclient/dnssec internal/dnsname internal/maillog internal/newfile",                   // not SMTP
+	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog",                                           // not how mail leaves
+	"queue/boltstore":          "queue queue/boltstore/pages internal/mailaddr",                                                           // not when, not how
+	"queue/storetest":          "queue internal/mailaddr",                                                                                 // no engine
+	"queue/archive":            "queue internal/mailaddr",                                                                                 // a stream: no store
+	"queue/filter":             "queue internal/mailaddr",                                                                                 // chooses, and changes nothing
+	"queue/boltstore/pages":    "",                                                                                                        // octets of a file: no mail
+	"queue/dsn":                "internal/foreign internal/mailaddr",                                                                      // pure
+	"queue/tlsrpt":             "daneclient/dnssec internal/dnsname internal/foreign internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
+	"queue/mtasts":             "daneclient/dnssec internal/dnsname internal/maillog internal/newfile",                                    // not SMTP
 	"queue/deliver":            "queue queue/deliver/smtpclient queue/mtasts queue/tlsrpt daneclient daneclient/dnssec daneclient/tlsa internal/dnsname internal/mailaddr internal/maillog",
 	"queue/deliver/probe":      "queue/deliver/smtpclient queue/mtasts daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/maillog", // looks, and sends nothing
-	"queue/deliver/smtpclient": "internal/dnsname internal/mailaddr",
+	"queue/deliver/smtpclient": "internal/dnsname internal/foreign internal/mailaddr",
 	"queue/deliver/submit":     "queue/deliver/smtpclient daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/mailaddr", // no queue
 
 	"internal/admin":      "internal/maillog",
@@ -51,11 +51,12 @@ var rooms = map[string]string{
 	"internal/compose":    "internal/dnsname internal/mailaddr",
 	"internal/dialog":     "",
 	"internal/dnsname":    "",
-	"internal/explain":    "daneclient daneclient/dnssec queue queue/deliver saslext smtpd/policy internal/dnsname internal/mailaddr", // asks those who decide, and knows nothing of how
-	"internal/lab":        "",                                                                                                         // code of its own, so that it can disagree with what it tests
+	"internal/explain":    "daneclient daneclient/dnssec queue queue/deliver saslext smtpd/policy internal/dnsname internal/foreign internal/mailaddr", // asks those who decide, and knows nothing of how
+	"internal/foreign":    "",
+	"internal/lab":        "", // code of its own, so that it can disagree with what it tests
 	"internal/limit":      "",
 	"internal/mailaddr":   "internal/dnsname",
-	"internal/maillog":    "",
+	"internal/maillog":    "internal/foreign",
 	"internal/metrics":    "",
 	"internal/msgauth":    "internal/dnsname internal/mailaddr",
 	"internal/mutants":    "",

@@ -4,11 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"strings"
 	"time"
-	"unicode"
 
 	"dancemta/daneclient"
+	"dancemta/internal/foreign"
 )
 
 // The kinds of peers.
@@ -102,18 +101,8 @@ const (
 )
 
 // clean keeps a terminal from obeying what a stranger wrote into a certificate or
-// a zone. Marks that turn the direction of writing are not printable either.
-func clean(s string) string {
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
+// a zone.
+func clean(s string) string { return foreign.Printable(s, maxText) }
 
 func certificates(chain []*x509.Certificate) []Certificate {
 	var shown []Certificate

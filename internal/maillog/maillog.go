@@ -12,31 +12,16 @@ package maillog
 import (
 	"context"
 	"log/slog"
-	"strings"
+
+	"dancemta/internal/foreign"
 )
 
 // maxText bounds each piece of foreign text in a line: a reply of a far server
 // may have 64 KiB, a log line must not.
 const maxText = 512
 
-// Clean makes foreign text safe for one line: control characters and bytes
-// that are no printable ASCII become '?', and it is cut at 512 octets.
-func Clean(s string) string {
-	cut := len(s) > maxText
-	if cut {
-		s = s[:maxText]
-	}
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-	if cut {
-		s += "…"
-	}
-	return s
-}
+// Clean makes foreign text safe for one line, of at most 512 octets.
+func Clean(s string) string { return foreign.ASCII(s, maxText) }
 
 // emit writes one line; a nil logger writes none. Attributes without a value
 // are left out, so that a line shows what is known.

@@ -64,7 +64,7 @@ func TestClean(t *testing.T) {
 		"a\r\nmsg=forged":        "a??msg=forged",
 		"\x1b[31m":               "?[31m",
 		"b\u00fccher":            "b?cher",
-		strings.Repeat("x", 513): strings.Repeat("x", 512) + "…",
+		strings.Repeat("x", 513): strings.Repeat("x", 509) + "...",
 	} {
 		if got := Clean(in); got != want {
 			t.Errorf("Clean(%q) = %q, want %q", in, got, want)

@@ -2,43 +2,18 @@ package dsn
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"dancemta/internal/foreign"
 )
 
-// clean makes foreign text safe for one line: what is not printable ASCII
-// becomes '?', and it is cut. No CR and no LF comes out, so no header either.
+// clean makes foreign text safe for one line. No CR and no LF comes out, so no
+// header either.
 func clean(s string) string {
-	const cut = "..."
-	s = strings.ReplaceAll(strings.TrimSpace(s), "…", cut)
-	long := len(s) > maxText
-	if long {
-		s = s[:maxText-len(cut)]
-	}
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-	if long {
-		s += cut
-	}
-	return strings.TrimSpace(s)
+	return strings.TrimSpace(foreign.ASCII(strings.TrimSpace(s), maxText))
 }
 
 // oneLine is clean for text that may be UTF-8.
-func oneLine(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText]
-	}
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsGraphic(r) {
-			return '?'
-		}
-		return r
-	}, s)
-}
+func oneLine(s string) string { return foreign.Printable(s, maxText) }
 
 // atom is clean for what must be a name or an id: letters, digits and . - _ :
 // and the brackets of an address literal.

@@ -5,11 +5,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"dancemta/internal/dnsname"
+	"dancemta/internal/foreign"
 	"dancemta/internal/maillog"
 )
 
@@ -183,12 +183,5 @@ func bounded(texts []string) []string {
 	return out
 }
 
-// clean keeps printable ASCII, of which all these texts are made, and bounds it.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return -1
-		}
-		return r
-	}, s[:min(len(s), maxText)])
-}
+// clean bounds these texts, which all are made of printable ASCII.
+func clean(s string) string { return foreign.ASCII(s, maxText) }

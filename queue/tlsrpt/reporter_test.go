@@ -27,7 +27,7 @@ const golden = `{"organization-name":"Sender Org","date-range":{"start-datetime"
 	`{"policy":{"policy-type":"no-policy-found","policy-domain":"d.test"},"summary":{"total-successful-session-count":2,"total-failure-session-count":0}},` +
 	`{"policy":{"policy-type":"sts","policy-string":["version: STSv1","mode: enforce","mx: *.d.test","max_age: 86400"],"policy-domain":"d.test","mx-host":["*.d.test"]},` +
 	`"summary":{"total-successful-session-count":0,"total-failure-session-count":3},"failure-details":[` +
-	`{"result-type":"certificate-expired","sending-mta-ip":"2001:db8::1","receiving-mx-hostname":"mx1.d.test","receiving-mx-helo":"mx1.d.test","receiving-ip":"192.0.2.7","failed-session-count":2},` +
+	`{"result-type":"certificate-expired","sending-mta-ip":"2001:db8::1","receiving-mx-hostname":"mx1.d.test","receiving-mx-helo":"mx1.d.test??","receiving-ip":"192.0.2.7","failed-session-count":2},` +
 	`{"result-type":"sts-policy-fetch-error","failed-session-count":1,"failure-reason-code":"timeout"}]},` +
 	`{"policy":{"policy-type":"tlsa","policy-string":["3 1 1 0123"],"policy-domain":"mx1.d.test"},"summary":{"total-successful-session-count":1,"total-failure-session-count":1},"failure-details":[` +
 	`{"result-type":"validation-failure","receiving-mx-hostname":"mx1.d.test","receiving-ip":"2001:db8::7","failed-session-count":1,"additional-information":"https://x.test/y","failure-reason-code":"no match"}]}]}`

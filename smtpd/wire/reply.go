@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"dancemta/internal/foreign"
 )
 
 // reply is one reply of go-smtp, its own or a session's.
@@ -117,19 +119,7 @@ func (r reply) String() string {
 }
 
 func clean(text string) string {
-	text = strings.TrimRight(text, "\r")
-	text = text[:min(len(text), maxReplyText)]
-	for i := 0; i < len(text); i++ {
-		if text[i] < ' ' || text[i] > '~' {
-			return strings.Map(func(r rune) rune {
-				if r < ' ' || r > '~' {
-					return '?'
-				}
-				return r
-			}, text)
-		}
-	}
-	return text
+	return foreign.ASCII(strings.TrimRight(text, "\r"), maxReplyText)
 }
 
 // extensions writes the reply to EHLO. Of go-smtp's list only the mechanisms are

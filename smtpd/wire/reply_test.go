@@ -34,7 +34,7 @@ func TestReplies(t *testing.T) {
 		{rcpt, "550 no code\r\n", "550 5.0.0 no code"},
 		{rcpt, "450 5.1.1 other class\r\n", "450 4.0.0 other class"},
 		{rcpt, "450 4.1.1000 no code\r\n", "450 4.0.0 4.1.1000 no code"},
-		{rcpt, "550 5.1.1 " + long + "\r\n", "550 5.1.1 " + long[:480]},
+		{rcpt, "550 5.1.1 " + long + "\r\n", "550 5.1.1 " + long[:477] + "..."},
 		{ehlo, "451 4.3.0 Temporary\r\n", "451 Temporary"},
 		{helo, "421 4.3.0 Closing\r\n", "421 4.3.0 Closing"},
 		{mail, "", ""},

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"dancemta/internal/dnsname"
+	"dancemta/internal/foreign"
 )
 
 // Timeouts bound the steps of a session. A zero one is replaced by its default.
@@ -189,7 +190,7 @@ func (c *Client) Extensions() (list []string) {
 		if len(list) == maxShownExtensions {
 			break
 		}
-		list = append(list, clean(strings.TrimSpace(keyword+" "+c.extensions[keyword])))
+		list = append(list, foreign.ASCII(strings.TrimSpace(keyword+" "+c.extensions[keyword]), maxText))
 	}
 	return list
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"dancemta/internal/foreign"
 )
 
 const (
@@ -63,7 +65,7 @@ func readReply(r *bufio.Reader) (code int, lines []string, err error) {
 		this, text, last, ok := splitLine(line)
 		switch {
 		case !ok:
-			return 0, nil, fmt.Errorf("%w: %s", errMalformed, clean(line))
+			return 0, nil, fmt.Errorf("%w: %s", errMalformed, foreign.ASCII(line, maxText))
 		case code != 0 && this != code:
 			return 0, nil, fmt.Errorf("%w: its lines have the codes %d and %d", errMalformed, code, this)
 		}
@@ -134,23 +136,8 @@ func newReply(code int, lines []string) Reply {
 			text = append(text, line)
 		}
 	}
-	r.Text = clean(strings.Join(text, " "))
+	r.Text = foreign.ASCII(strings.Join(text, " "), maxText)
 	return r
-}
-
-// clean makes foreign text safe for logs, headers and terminals.
-func clean(s string) string {
-	tail := ""
-	if len(s) > maxText {
-		s, tail = s[:maxText-3], "..."
-	}
-	out := []byte(s)
-	for i, b := range out {
-		if b < ' ' || b > '~' {
-			out[i] = '?'
-		}
-	}
-	return string(out) + tail
 }
 
 // parseExtensions reads the lines of an EHLO reply after the first
