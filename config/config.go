@@ -262,8 +262,40 @@ type Limits struct {
 	// RFC 5321 4.5.3.1.8 permits.
 	Recipients int `toml:"recipients"`
 	// limits.connections: sessions at once over all listeners; further ones are
-	// told 421. Default 1000.
+	// told 421. From three quarters of them on, whoever is silent for ten seconds loses
+	// his. Each may take 256 KiB of memory. Default 1000.
 	Connections int `toml:"connections"`
+	// limits.connections_per_address: of those, from one IPv4 address or one IPv6
+	// network (/64); peers on this host are not counted. Default 100, for the many hosts
+	// behind one NAT.
+	ConnectionsPerAddress int `toml:"connections_per_address"`
+	// limits.connections_per_network: of those, from one network: /24 of IPv4, /48 of
+	// IPv6. Default 300.
+	ConnectionsPerNetwork int `toml:"connections_per_network"`
+	// limits.handshakes: TLS handshakes at once; further peers are told 454. Default:
+	// half of connections.
+	Handshakes int `toml:"handshakes"`
+	// limits.commands: commands on one connection, before 421. Default 100000.
+	Commands int `toml:"commands"`
+	// limits.errors: refusals (5xx) on one connection, before 421. Logins have three
+	// tries. Default 10.
+	Errors int `toml:"errors"`
+	// limits.connection_bytes: what one connection may carry, before the next message
+	// gets 421. Default "16GiB".
+	ConnectionBytes Size `toml:"connection_bytes"`
+	// limits.connection_time: how long a connection may last. Default "1h".
+	ConnectionTime Duration `toml:"connection_time"`
+	// limits.data_rate: the octets per second that a message must come at on average,
+	// two minutes being free. Default 128.
+	DataRate int `toml:"data_rate"`
+	// limits.memory: the memory of this process from which on new sessions get 421.
+	// Default: three quarters of what the machine, or its control group, has.
+	Memory Size `toml:"memory"`
+	// limits.free_space: what the disk of state_dir must have left; below it mail gets
+	// 452. Default "64MiB".
+	FreeSpace Size `toml:"free_space"`
+	// limits.free_inodes: the files that it must have room for. Default 1000.
+	FreeInodes int `toml:"free_inodes"`
 	// limits.lookups: TLSA look-ups at once, in all. Default 64.
 	Lookups int `toml:"lookups"`
 	// limits.lookups_per_peer: of those, for one peer address. Default 4.

@@ -16,7 +16,6 @@ import (
 	"dancemta/daneclient"
 	"dancemta/daneclient/clientid"
 	"dancemta/internal/dnsname"
-	"dancemta/internal/limit"
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/maillog"
 	"dancemta/internal/msgauth"
@@ -98,9 +97,9 @@ type Options struct {
 	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ExplainFlags    string // put behind the "dancemta explain" command of log lines
 	Listeners       []Listener
-	MaxMessageBytes int64 // 0: 50 MiB
-	MaxRecipients   int   // RCPT commands taken per message; 0: 100
-	Connections     *limit.Gate
+	MaxMessageBytes int64       // 0: 50 MiB
+	MaxRecipients   int         // RCPT commands taken per message; 0: 100
+	Crowd           *wire.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
 	Limits          wire.Limits
 	Counters        Counters         // nil: nothing is counted
 	Logger          *slog.Logger     // nil: silent
@@ -198,7 +197,7 @@ func (f *front) newWire() (*wire.Server, error) {
 		RequireTLS:    f.Kind == Submission || f.ClientCertificates == Require,
 		SMTP:          f.smtpServer,
 		MaxRecipients: f.opts.MaxRecipients,
-		Connections:   f.opts.Connections,
+		Crowd:         f.opts.Crowd,
 		OnEvent:       f.event,
 		OnReply:       f.opts.Counters.Reply,
 		Limits:        limits,

@@ -210,7 +210,7 @@ func BenchmarkIdleTLS(b *testing.B) {
 		b.Fatal(err)
 	}
 	config := filepath.Join(dir, "dancemta.toml")
-	text := fmt.Sprintf("limits = { connections = %d }\ntls = { certificate = \"mx.pem\", key = \"mx.key\" }\n", idleConnections+10) + minimalConfig
+	text := fmt.Sprintf("limits = { connections = %d }\ntls = { certificate = \"mx.pem\", key = \"mx.key\" }\n", 2*idleConnections) + minimalConfig
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}

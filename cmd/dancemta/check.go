@@ -77,7 +77,8 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.certificate(cfg.TLS)
 	r.roots(cfg.DANE)
 	r.sts(cfg.MTASTS)
-	r.stateDir(string(cfg.StateDir))
+	r.stateDir(string(cfg.StateDir), cfg.Limits)
+	r.crowd(cfg.Limits)
 	r.rules(cfg)
 	r.routes(cfg)
 	r.rates(cfg)
@@ -91,10 +92,10 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.dns(ctx, cfg)
 }
 
-func (r *report) stateDir(dir string) {
+func (r *report) stateDir(dir string, l config.Limits) {
 	err := checkStateDir(dir)
 	if err == nil {
-		err = boltstore.Room(dir) // below that, each message would get 452
+		err = boltstore.Room(dir, uint64(l.FreeSpace.Bytes), uint64(l.FreeInodes)) // below that, each message would get 452
 	}
 	if err != nil {
 		r.problem(fmt.Errorf("state_dir: %w", err))

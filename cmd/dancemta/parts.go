@@ -19,7 +19,6 @@ import (
 	"dancemta/daneclient/clientid"
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/admin"
-	"dancemta/internal/limit"
 	"dancemta/internal/metrics"
 	"dancemta/internal/msgauth"
 	"dancemta/internal/servercert"
@@ -83,6 +82,7 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 		return nil, err
 	}
 	so.Logger, so.History = log, cfg.Queue.History.Duration
+	so.MinFree, so.MinInodes = uint64(cfg.Limits.FreeSpace.Bytes), uint64(cfg.Limits.FreeInodes)
 	if p.store, err = boltstore.Open(string(cfg.StateDir), so); err != nil {
 		p.resolver.Close()
 		return nil, storeError(err)
@@ -272,8 +272,9 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Rules:           func() *policy.Rules { return p.live.Load().rules },
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
-		Connections: limit.NewGate(p.cfg.Limits.Connections),
-		Counters:    p.smtpCounters(), ExplainFlags: explainFlagsFor(p.path),
+		Crowd:    newCrowd(p.cfg.Limits, p.log),
+		Limits:   wireLimits(p.cfg.Limits),
+		Counters: p.smtpCounters(), ExplainFlags: explainFlagsFor(p.path),
 		Logger: p.log,
 	}
 	if p.cert != nil {

@@ -79,6 +79,7 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 	if scrapes != nil {
 		defer scrapes.Close()
 	}
+	boundMemory(cfg.Limits)
 	p, err := newParts(path, cfg, log, so)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"syscall"
@@ -20,7 +21,7 @@ type disk interface {
 	Remove(name string) error
 	SyncDir(name string) error
 	OpenJournal(name string) (journalFile, error) // made when absent
-	Free(name string) (octets uint64, err error)
+	Free(name string) (octets, inodes uint64, err error)
 }
 
 type file interface {
@@ -82,13 +83,18 @@ func (osDisk) SyncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Free returns what an unprivileged process may still write.
-func (osDisk) Free(name string) (uint64, error) {
+// Free returns what an unprivileged process may still write, and how many files it
+// may still make. Where files are not counted (btrfs) there is no end to them.
+func (osDisk) Free(name string) (octets, inodes uint64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(name, &st); err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: name, Err: err}
+		return 0, 0, &fs.PathError{Op: "statfs", Path: name, Err: err}
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil
+	inodes = math.MaxUint64
+	if st.Files > 0 {
+		inodes = st.Ffree
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), inodes, nil
 }
 
 // noRoom reports whether err says that the disk or the quota is used up.

@@ -86,7 +86,7 @@ func TestPutWaitsForCommit(t *testing.T) {
 func TestFullBefore(t *testing.T) {
 	dir := t.TempDir()
 	full := false
-	d := &freeDisk{free: func() uint64 {
+	d := &freeDisk{files: 5000, free: func() uint64 {
 		if full {
 			return 999
 		}
@@ -109,25 +109,26 @@ func TestFullBefore(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	for _, c := range []struct {
-		free uint64
-		full bool
-	}{{0, true}, {999, true}, {1000, false}} {
-		err := room(&freeDisk{free: func() uint64 { return c.free }}, "queue", 1000)
+		free, files uint64
+		full        bool
+	}{{0, 50, true}, {999, 50, true}, {1000, 50, false}, {1000, 49, true}, {1000, 0, true}} {
+		err := room(&freeDisk{free: func() uint64 { return c.free }, files: c.files}, "queue", 1000, 50)
 		if queue.IsKind(err, queue.Full) != c.full || !c.full && err != nil {
-			t.Errorf("%d octets free: %v", c.free, err)
+			t.Errorf("%d octets and %d inodes free: %v", c.free, c.files, err)
 		}
 	}
-	if err := Room(filepath.Join(t.TempDir(), "none")); !queue.IsKind(err, queue.Broken) {
+	if err := Room(filepath.Join(t.TempDir(), "none"), 1, 1); !queue.IsKind(err, queue.Broken) {
 		t.Errorf("no folder: %v", err)
 	}
 }
 
 type freeDisk struct {
 	osDisk
-	free func() uint64
+	free  func() uint64
+	files uint64
 }
 
-func (d *freeDisk) Free(string) (uint64, error) { return d.free(), nil }
+func (d *freeDisk) Free(string) (uint64, uint64, error) { return d.free(), d.files, nil }
 
 // TestSpoolFaults: each step of a large body may fail. Nothing of the message
 // stays, and only a failed flush ends all promises.

@@ -62,11 +62,11 @@ func (d *faultyDisk) SyncDir(name string) error {
 	return d.osDisk.SyncDir(name)
 }
 
-func (d *faultyDisk) Free(name string) (uint64, error) {
+func (d *faultyDisk) Free(name string) (octets, inodes uint64, err error) {
 	if err := d.do("free", name); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return 1 << 40, nil
+	return 1 << 40, 1 << 40, nil
 }
 
 type faultyFile struct {

@@ -72,19 +72,21 @@ func (s *Store) ready() error {
 	if e := s.broken.Load(); e != nil {
 		return e
 	}
-	return room(s.o.disk, s.dir, s.o.MinFree)
+	return room(s.o.disk, s.dir, s.o.MinFree, s.o.MinInodes)
 }
 
 // Room says whether a store in dir would take mail, as far as the disk is concerned;
 // *queue.Error of kind Full: not before somebody makes room. It changes nothing.
-func Room(dir string) error { return room(osDisk{}, dir, defaultMinFree) }
+func Room(dir string, octets, inodes uint64) error { return room(osDisk{}, dir, octets, inodes) }
 
-func room(d disk, dir string, want uint64) error {
-	switch free, err := d.Free(dir); {
+func room(d disk, dir string, want, inodes uint64) error {
+	switch free, files, err := d.Free(dir); {
 	case err != nil:
 		return &queue.Error{Kind: queue.Broken, Err: err}
 	case free < want:
 		return &queue.Error{Kind: queue.Full, Err: fmt.Errorf("%s: %d octets free, %d wanted", dir, free, want)}
+	case files < inodes:
+		return &queue.Error{Kind: queue.Full, Err: fmt.Errorf("%s: %d inodes free, %d wanted", dir, files, inodes)}
 	}
 	return nil
 }

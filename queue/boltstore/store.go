@@ -53,6 +53,8 @@ const (
 	// Left free for settlements, which need pages too (copy on write), and
 	// for the rest of the machine.
 	defaultMinFree = 64 << 20
+	// Large bodies are files, and so are those that the rest of the machine makes.
+	defaultMinInodes = 1000
 	// Long enough for a predecessor that is just ending, short enough for a
 	// person who starts a second one.
 	defaultTimeout = 2 * time.Second
@@ -66,6 +68,7 @@ const (
 type Options struct {
 	MaxBodyInline int           // larger bodies become files; default 64 KiB
 	MinFree       uint64        // octets to leave free on the disk: below it Put answers Full; default 64 MiB
+	MinInodes     uint64        // the same for files; default 1000
 	Timeout       time.Duration // wait for another process to let go of the file; default 2 s
 	ReadOnly      bool          // for lists when no server runs; creates and changes nothing
 	History       time.Duration // how long messages that have ended are remembered; default 24 h, negative: not at all
@@ -89,6 +92,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MinFree == 0 {
 		o.MinFree = defaultMinFree
+	}
+	if o.MinInodes == 0 {
+		o.MinInodes = defaultMinInodes
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout

@@ -16,8 +16,6 @@ import (
 	"testing"
 
 	"github.com/emersion/go-smtp"
-
-	"dancemta/internal/limit"
 )
 
 // null is a backend that takes everything.
@@ -35,7 +33,7 @@ func serveNull(b *testing.B, kind string) (addr string) {
 	if kind == "wire" {
 		addr, _, stop := onTCP(b, func(c *Config, _ *recorder) {
 			c.SMTP = func(*Conn) *smtp.Server { return smtp.NewServer(null{}) }
-			c.Connections = nil
+			c.Crowd = nil
 		})
 		b.Cleanup(stop)
 		return addr
@@ -165,7 +163,7 @@ func BenchmarkIdleTLS(b *testing.B) {
 	const n = 2000
 	addr, _, stop := onTCP(b, func(c *Config, _ *recorder) {
 		c.SMTP = func(*Conn) *smtp.Server { return smtp.NewServer(null{}) }
-		c.Implicit, c.Connections = true, limit.NewGate(n)
+		c.Implicit, c.Crowd = true, NewCrowd(CrowdOptions{Connections: 4 * n, Handshakes: n})
 	})
 	defer stop()
 	before := memory()

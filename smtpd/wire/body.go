@@ -156,6 +156,9 @@ func (c *Conn) bodyReply(a awaited, r reply) {
 	if a == last || !ok {
 		c.endTransaction()
 	}
+	if a == last && ok {
+		c.link.idling = 0
+	}
 	if a == last {
 		c.flush() // who waits for this one gives up or sends again, RFC 5321 6.1
 	}

@@ -52,6 +52,9 @@ func (c *Conn) readCommand() {
 	name, arg, _ := strings.Cut(strings.TrimRight(line, " \t"), " ") // RFC 5321 4.1.1: white space at the end is forgiven
 	name = upper(name)
 	do := commands[name]
+	if !c.affords(name) {
+		return
+	}
 	switch {
 	case c.mustSecure() && !beforeTLS[name] && name != "BDAT": // a BDAT has octets behind it
 		c.say(tlsFirst)
@@ -157,6 +160,9 @@ func (c *Conn) startTLSCommand(arg string) {
 	case !c.in.empty():
 		// CVE-2011-0411: what was injected in clear must not be read inside TLS.
 		c.fail(Injection, nil, "")
+	case !c.link.place.beginHandshake():
+		c.link.report(TooManyHandshakes, nil)
+		c.say("454 4.7.0 TLS not available due to temporary reason") // RFC 3207 4
 	default:
 		c.say("220 2.0.0 Ready to start TLS")
 		c.flush()

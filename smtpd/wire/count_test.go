@@ -6,8 +6,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-
-	"dancemta/internal/limit"
 )
 
 // TestRepliesAreCounted: every reply is told once, those of the wire, those of sessions, and
@@ -17,7 +15,7 @@ func TestRepliesAreCounted(t *testing.T) {
 		var mu sync.Mutex
 		var codes []string
 		w := newWorld(t, func(c *Config, _ *recorder) {
-			c.Connections = limit.NewGate(1)
+			c.Crowd = NewCrowd(CrowdOptions{Connections: 1})
 			c.OnReply = func(code int) {
 				mu.Lock()
 				defer mu.Unlock()

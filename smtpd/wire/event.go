@@ -21,11 +21,20 @@ const (
 	TooManyConnections                 // refused at the door
 	AcceptFailed                       // the listener gave an error; it is tried again
 	InternalError                      // a session returned an error that is no SMTP reply, or panicked
+	TooManyFromPeer                    // refused at the door: one address has enough already
+	TooManyFromNetwork                 // the same for one network
+	Overloaded                         // refused at the door: no memory for one more
+	TooManyHandshakes                  // TLS refused: enough handshakes are under way
+	TooManyCommands                    // on one connection
+	TooManyOctets                      // on one connection
+	Dense                              // three quarters of all connections are taken
 )
 
 var kindWords = [...]string{"unknown", "handshake failed", "injection behind starttls", "bare line end", "nul octet", "long line",
 	"bad chunk size", "truncated body", "idle timeout", "slow body", "connection timeout", "too many errors",
-	"too many connections", "accept failed", "internal error"}
+	"too many connections", "accept failed", "internal error",
+	"too many from one peer", "too many from one network", "overloaded", "too many handshakes", "too many commands",
+	"too many octets", "dense crowd"}
 
 func (k Kind) String() string {
 	if int(k) >= len(kindWords) {

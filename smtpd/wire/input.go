@@ -71,6 +71,7 @@ func (c *Conn) fill() error {
 	}
 	n, err := c.transport().Read(c.in.buf[c.in.w:])
 	c.in.w += n
+	c.link.octets += int64(n)
 	if n > 0 {
 		return nil // an error will come again
 	}

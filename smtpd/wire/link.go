@@ -23,7 +23,9 @@ type link struct {
 	srv     *Server
 	raw     net.Conn
 	session string
+	place   *place
 	expires time.Time // the connection's last moment
+	spent             // by both phases
 	ctx     context.Context
 	stop    context.CancelFunc
 
@@ -32,8 +34,8 @@ type link struct {
 	idle    bool // waits for a command, outside a transaction
 }
 
-func newLink(s *Server, raw net.Conn) *link {
-	k := &link{srv: s, raw: raw, session: newSession(), expires: time.Now().Add(s.cfg.Limits.Connection)}
+func newLink(s *Server, raw net.Conn, p *place) *link {
+	k := &link{srv: s, raw: raw, place: p, session: newSession(), expires: time.Now().Add(s.cfg.Limits.Connection)}
 	k.ctx, k.stop = context.WithCancel(context.Background()) // a connection has no caller to inherit one from
 	return k
 }
@@ -43,8 +45,14 @@ func newSession() string { return rand.Text()[:10] }
 
 func (k *link) start() {
 	defer k.rescue()
-	if k.srv.cfg.Implicit {
+	switch {
+	case !k.srv.cfg.Implicit:
+	case k.place.beginHandshake():
 		k.secure(true)
+		return
+	default: // nothing can be said before it
+		k.report(TooManyHandshakes, nil)
+		k.close()
 		return
 	}
 	k.serve(newConn(k, nil, true))
@@ -66,6 +74,7 @@ func (k *link) secure(greet bool) {
 		return
 	}
 	socket.left = math.MaxInt
+	k.place.endHandshake()
 	k.serve(newConn(k, conn, greet))
 }
 
@@ -145,9 +154,20 @@ func (k *link) linger() {
 	_, _ = io.CopyN(io.Discard, k.raw, lingerBytes)
 }
 
-// by returns the moment d from now, or the connection's last one if that is sooner.
+// hurry shortens a wait that has begun already, because the crowd is dense now. One
+// that begins later is short from the start.
+func (k *link) hurry() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.srv.isDraining() {
+		_ = k.raw.SetReadDeadline(k.by(denseWait))
+	}
+}
+
+// by returns the moment d from now, sooner in a dense crowd, or the connection's
+// last one if that is sooner still.
 func (k *link) by(d time.Duration) time.Time {
-	t := time.Now().Add(d)
+	t := time.Now().Add(k.srv.crowd.patience(d))
 	if t.After(k.expires) {
 		return k.expires
 	}

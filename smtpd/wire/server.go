@@ -8,14 +8,12 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"dancemta/internal/limit"
 )
 
 // Server takes connections and runs a go-smtp server on each.
 type Server struct {
-	cfg  Config
-	gate *limit.Gate
+	cfg   Config
+	crowd *Crowd
 
 	links    sync.WaitGroup // one per open link
 	drained  chan struct{}  // closed by Drain
@@ -32,12 +30,14 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("wire: %w", err)
 	}
-	gate := cfg.Connections
-	if gate == nil {
-		gate = limit.NewGate(defaultConnections)
+	crowd := cfg.Crowd
+	if crowd == nil {
+		crowd = NewCrowd(CrowdOptions{})
 	}
-	return &Server{cfg: cfg, gate: gate, drained: make(chan struct{}),
-		ears: map[net.Listener]struct{}{}, open: map[*link]struct{}{}}, nil
+	s := &Server{cfg: cfg, crowd: crowd, drained: make(chan struct{}),
+		ears: map[net.Listener]struct{}{}, open: map[*link]struct{}{}}
+	crowd.join(s)
+	return s, nil
 }
 
 // Serve takes connections from l until Drain (nil) or until l is closed by
@@ -143,21 +143,25 @@ func (s *Server) unlisten(l net.Listener) {
 
 // accept begins a connection, or refuses it at once.
 func (s *Server) accept(raw net.Conn) {
-	if !s.gate.TryEnter() {
-		s.refuse(raw)
+	p, kind, why := s.crowd.enter(raw.RemoteAddr())
+	if p == nil {
+		s.refuse(raw, kind, why)
 		return
 	}
-	k := newLink(s, raw)
+	k := newLink(s, raw, p)
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
-		s.gate.Leave()
+		p.leave()
 		raw.Close()
 		return
 	}
 	s.open[k] = struct{}{}
 	s.links.Add(1)
 	s.mu.Unlock()
+	if s.crowd.thicken() {
+		s.report(Event{Kind: Dense, Err: fmt.Errorf("%d connections: silence is now borne for %v", s.crowd.Len(), denseWait)})
+	}
 	go k.start()
 }
 
@@ -165,12 +169,16 @@ func (s *Server) accept(raw net.Conn) {
 // it never waits for an honest peer.
 const refuseWrite = time.Second
 
-// refuse answers a connection beyond the limit. Under implicit TLS there is
+// refuse answers a connection beyond a limit. Under implicit TLS there is
 // nothing to say before a handshake, and a handshake is what we cannot afford.
-func (s *Server) refuse(raw net.Conn) {
-	s.report(Event{Kind: TooManyConnections, Peer: raw.RemoteAddr()})
+func (s *Server) refuse(raw net.Conn, kind Kind, why string) {
+	e := Event{Kind: kind, Peer: raw.RemoteAddr()}
+	if why != "" {
+		e.Err = errors.New(why)
+	}
+	s.report(e)
 	if !s.cfg.Implicit {
-		const text = "421 4.3.2 Too many connections, try again later"
+		text := refusals[kind]
 		s.replied(text)
 		_ = raw.SetWriteDeadline(time.Now().Add(refuseWrite))
 		_, _ = raw.Write([]byte(text + "\r\n"))
@@ -183,7 +191,7 @@ func (s *Server) forget(k *link) {
 	s.mu.Lock()
 	delete(s.open, k)
 	s.mu.Unlock()
-	s.gate.Leave()
+	k.place.leave()
 	s.links.Done()
 }
 

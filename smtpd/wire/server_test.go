@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
-
-	"dancemta/internal/limit"
 )
 
 func TestConfig(t *testing.T) {
@@ -50,14 +48,14 @@ func TestConfig(t *testing.T) {
 
 func TestTooManyConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := limit.NewGate(2)
-		w := newWorld(t, func(c *Config, _ *recorder) { c.Connections = gate })
+		gate := NewCrowd(CrowdOptions{Connections: 2})
+		w := newWorld(t, func(c *Config, _ *recorder) { c.Crowd = gate })
 		a, b, c := w.dial(), w.dial(), w.dial()
 		synctest.Wait()
 		if got := c.take(); !strings.HasPrefix(got, "421 4.3.2 ") || !c.isClosed() {
 			t.Errorf("third %q", got)
 		}
-		w.wantEvents("too many connections")
+		w.wantEvents("dense crowd, too many connections")
 		a.send("QUIT\r\n")
 		a.close()
 		d := w.dial()

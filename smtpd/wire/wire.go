@@ -25,8 +25,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
-
-	"dancemta/internal/limit"
 )
 
 // Config says what one Server is. What is absent takes the safe choice.
@@ -59,9 +57,9 @@ type Config struct {
 	// AuthMechanisms names. Addresses come without quotes: the local part is what
 	// stands before the last @. After a reply 421 the connection is closed.
 	SMTP func(*Conn) *smtp.Server
-	// Connections bounds the connections of all servers that share it; nil: 1000
-	// of this server's own.
-	Connections *limit.Gate
+	// Crowd bounds the connections of all servers that share it; nil: one of this
+	// server's own, as CrowdOptions' zero value makes it.
+	Crowd *Crowd
 	// OnEvent hears of what an operator may want to see; it is called from many
 	// goroutines at once. nil: nobody does.
 	OnEvent func(Event)
@@ -76,6 +74,8 @@ type Limits struct {
 	AuthLine  int // 12288: line of a SASL exchange, RFC 4954 4
 	BodyLine  int // 65536: body line with CRLF; RFC 5321 allows 1000, real mail has more
 	Errors    int // 10: replies 5xx before 421 4.7.0
+	Commands  int // 100,000: commands before 421 4.7.0; 1,000 messages to 100 recipients each
+	Idling    int // 100: of those, since the last message, that move no mail: NOOP, RSET, VRFY, EHLO and the like
 	AuthFails int // 3: replies 535 before 421 4.7.0, RFC 4954 9
 
 	Handshake  time.Duration // 10 s: the whole TLS handshake
@@ -83,6 +83,7 @@ type Limits struct {
 	Body       time.Duration // 5 min: without an octet of a body
 	Write      time.Duration // 5 min: until the peer takes a reply
 	Connection time.Duration // 1 h: from accept to close
+	Bytes      int64         // 16 GiB: from the peer, before the next transaction gets 421 4.7.0
 
 	// A body may lag behind MinRate octets per second by at most RateGrace;
 	// only time spent waiting for the peer counts.
@@ -90,18 +91,20 @@ type Limits struct {
 	RateGrace time.Duration // 2 min
 }
 
-const defaultConnections = 1000 // idle under TLS 30 KB each, with a body 64 KB more: 94 MB
-
 // withDefaults returns l with every zero field filled in.
 func (l Limits) withDefaults() Limits {
 	ints := []struct {
 		field *int
 		value int
-	}{{&l.Line, 4096}, {&l.AuthLine, 12288}, {&l.BodyLine, 64 << 10}, {&l.Errors, 10}, {&l.AuthFails, 3}, {&l.MinRate, 128}}
+	}{{&l.Line, 4096}, {&l.AuthLine, 12288}, {&l.BodyLine, 64 << 10}, {&l.Errors, 10}, {&l.AuthFails, 3}, {&l.MinRate, 128},
+		{&l.Commands, 100_000}, {&l.Idling, 100}}
 	for _, d := range ints {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if l.Bytes == 0 {
+		l.Bytes = 16 << 30
 	}
 	times := []struct {
 		field *time.Duration
