@@ -173,6 +173,11 @@ func checkFixture(t testing.TB, s *Store) {
 	if err != nil || strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("error %v, got\n%s", err, strings.Join(got, "\n"))
 	}
+	if suspended, err := s.Suspensions(); err != nil || len(suspended) > 1 {
+		t.Errorf("%d suspensions, %v", len(suspended), err)
+	} else if _, err := s.Finished("01KJN000000000000006"); len(suspended) == 1 && err != nil {
+		t.Errorf("history: %v", err) // version 1 kept neither
+	}
 	sum, err := s.Get("01KJN000000000000002")
 	if err != nil || sum.Identity != "*._device.partner.test" || sum.Session != "s-02" || sum.Recipients[3].Address != mailaddr.MustParse("d@[192.0.2.1]") {
 		t.Errorf("%+v, %v", sum, err)
