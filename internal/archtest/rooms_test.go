@@ -58,7 +58,7 @@ var rooms = map[string]string{
 	"internal/mailaddr":   "internal/dnsname",
 	"internal/maillog":    "internal/foreign",
 	"internal/metrics":    "",
-	"internal/msgauth":    "internal/dnsname internal/mailaddr",
+	"internal/msgauth":    "daneclient/dnssec internal/dnsname internal/mailaddr", // asks DNS, and knows no session
 	"internal/mutants":    "",
 	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",
@@ -71,6 +71,7 @@ var rooms = map[string]string{
 var libraries = map[string]string{
 	"github.com/miekg/dns":           "daneclient/dnssec internal/lab",
 	"github.com/emersion/go-msgauth": "internal/msgauth", // in its tests, as a second opinion
+	"blitiri.com.ar/go/spf":          "internal/msgauth",
 	"go.etcd.io/bbolt":               "queue/boltstore",
 	"github.com/emersion/go-smtp":    "smtpd smtpd/wire",
 	"github.com/emersion/go-sasl":    "smtpd smtpd/wire saslext",

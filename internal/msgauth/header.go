@@ -12,18 +12,26 @@ import (
 	"dancemta/internal/mailaddr"
 )
 
-// Bounds of a header that is signed. It is kept in memory whole.
+// Bounds of a header that is looked at. It is kept in memory whole.
 const (
 	maxHeader = 256 << 10 // generous: large providers take less
 	maxFields = 1000      // each is looked at for each name that is signed
 	maxFrom   = 16        // mailboxes in one From field
+	fromText  = 16 << 10  // its length: room for so many with long names
 )
 
-// ErrHeader says that a header is too long, or has too many fields of one name.
-var ErrHeader = errors.New("header too long to be signed")
+// ErrHeader says that a header is too long, or has too many fields.
+var ErrHeader = errors.New("header too long")
 
 // field is one header field: its name as written, the value with its folding.
 type field struct{ name, value string }
+
+// raw is the whole field as it came, from where it begins in head to its line end.
+type raw struct {
+	field
+	text string
+	at   int // where it begins in the header
+}
 
 // readHeader reads r up to the empty line that ends the header. head is that part
 // with the line, after what was read of the body too far. A message that
@@ -72,24 +80,55 @@ func headerEnd(buf []byte, from int) int {
 // parseHeader cuts a header into fields. A line without a colon is a field
 // without a value, which no signature covers.
 func parseHeader(head []byte) ([]field, error) {
-	var fields []field
-	lines := strings.SplitAfter(string(head), "\r\n")
-	for _, line := range lines {
-		switch {
-		case line == "" || line == "\r\n":
-			continue
-		case line[0] == ' ' || line[0] == '\t':
-			if len(fields) > 0 {
-				fields[len(fields)-1].value += line
-			}
-			continue
-		case len(fields) == maxFields:
-			return nil, ErrHeader
-		}
-		name, value, _ := strings.Cut(line, ":")
-		fields = append(fields, field{strings.TrimRight(name, " \t\r\n"), value}) // RFC 5322 4.5: white space before the colon
+	all, err := cutHeader(string(head))
+	if err != nil {
+		return nil, err
+	}
+	fields := make([]field, len(all))
+	for i, f := range all {
+		fields[i] = f.field
 	}
 	return fields, nil
+}
+
+// cutHeader is parseHeader with the text of each field. Nothing is copied, however
+// often a field is folded.
+func cutHeader(head string) ([]raw, error) {
+	var fields []raw
+	begin := -1 // of the field that goes on
+	end := func(at int) {
+		if begin >= 0 {
+			fields = append(fields, newRaw(head[begin:at], begin))
+			begin = -1
+		}
+	}
+	for at := 0; at < len(head); {
+		next := len(head)
+		if i := strings.Index(head[at:], "\r\n"); i >= 0 {
+			next = at + i + 2
+		}
+		switch c := head[at]; {
+		case next-at == 2 && c == '\r': // the line that ends the header
+			end(at)
+		case c == ' ' || c == '\t': // RFC 5322 2.2.3: goes on with the field above
+		default:
+			end(at)
+			if begin = at; len(fields) == maxFields {
+				return nil, ErrHeader
+			}
+		}
+		at = next
+	}
+	end(len(head))
+	return fields, nil
+}
+
+func newRaw(text string, at int) raw {
+	name, value, _ := strings.Cut(text, ":")
+	if i := strings.Index(name, "\r\n"); i >= 0 { // the colon stands in a folded line, so this is no name
+		name, value = name[:i], ""
+	}
+	return raw{field{strings.TrimRight(name, " \t\r\n"), value}, text, at} // RFC 5322 4.5: white space before the colon
 }
 
 // author returns the mailboxes of the From field, and their domain if they have
@@ -102,22 +141,38 @@ func author(fields []field) (all []mailaddr.Address, domain dnsname.Name) {
 			from = append(from, f)
 		}
 	}
-	if len(from) != 1 {
+	list, ok := mailboxes(from)
+	if !ok {
 		return nil, dnsname.Name{}
+	}
+	for _, a := range list {
+		if a.Domain().IsZero() || len(all) > 0 && a.Domain() != domain {
+			return nil, dnsname.Name{}
+		}
+		all, domain = append(all, a), a.Domain()
+	}
+	return all, domain
+}
+
+// mailboxes reads the From fields of a message: there must be one, and in it one
+// address at least.
+func mailboxes(from []field) (all []mailaddr.Address, ok bool) {
+	if len(from) != 1 || len(from[0].value) > fromText {
+		return nil, false
 	}
 	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{CharsetReader: func(_ string, in io.Reader) (io.Reader, error) {
 		return in, nil // names are of no concern here, in any alphabet
 	}}}
 	list, err := parser.ParseList(strings.ReplaceAll(from[0].value, "\r\n", "")) // RFC 5322 2.2.3
 	if err != nil || len(list) > maxFrom {
-		return nil, dnsname.Name{}
+		return nil, false
 	}
 	for _, m := range list {
 		a, err := mailaddr.FromUnquoted(m.Address)
-		if err != nil || a.Domain().IsZero() || len(all) > 0 && a.Domain() != domain {
-			return nil, dnsname.Name{}
+		if err != nil {
+			return nil, false
 		}
-		all, domain = append(all, a), a.Domain()
+		all = append(all, a)
 	}
-	return all, domain
+	return all, len(all) > 0
 }

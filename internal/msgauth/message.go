@@ -62,12 +62,13 @@ func (s *Signer) Sign(message io.Reader, may func(mailaddr.Address) bool) (*Mess
 	if err != nil {
 		return nil, err
 	}
-	k := keep{dir: s.dir, hash: newBodyHash()}
+	hash := newBodyHash()
+	k := keep{dir: s.dir, hash: hash}
 	if err := k.all(io.MultiReader(bytes.NewReader(more), message)); err != nil {
 		k.drop()
 		return nil, err
 	}
-	top, err := s.sign(keys, header, k.hash.sum())
+	top, err := s.sign(keys, header, hash.sum())
 	if err != nil {
 		k.drop()
 		return nil, err
@@ -124,7 +125,7 @@ func (s *Signer) Own(message []byte) ([]byte, error) {
 // loses its name at once, so that a crash leaves nothing of it behind.
 type keep struct {
 	dir  string
-	hash *bodyHash
+	hash io.Writer // never fails
 	mem  bytes.Buffer
 	file *os.File
 }
@@ -136,7 +137,7 @@ func (k *keep) all(r io.Reader) error {
 		n, err := r.Read(buf)
 		k.hash.Write(buf[:n])
 		if werr := k.write(buf[:n]); werr != nil {
-			return fmt.Errorf("keep a body for its signature: %w", werr)
+			return fmt.Errorf("keep a body for its signatures: %w", werr)
 		}
 		if err == io.EOF {
 			return nil

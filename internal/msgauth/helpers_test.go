@@ -1,0 +1,37 @@
+package msgauth
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"math/big"
+	"sync"
+
+	"dancemta/daneclient/dnssec"
+	"dancemta/internal/dnsname"
+)
+
+// locked is zones for many goroutines. A look-up that hangs holds no lock.
+type locked struct {
+	mu sync.Mutex
+	zones
+}
+
+func (l *locked) Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer {
+	l.mu.Lock()
+	hangs := len(l.records[name.String()+" TXT"]) > 0 && l.records[name.String()+" TXT"][0] == "hang"
+	if hangs {
+		l.mu.Unlock()
+		<-ctx.Done()
+		return dnssec.Answer{}
+	}
+	defer l.mu.Unlock()
+	return l.zones.Lookup(ctx, name, t)
+}
+
+func bigInt(b []byte) *big.Int { return new(big.Int).SetBytes(b) }
+
+func base64PKCS1(k *rsa.PublicKey) string {
+	return base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(k))
+}
