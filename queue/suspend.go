@@ -70,6 +70,9 @@ func (q *Queue) Edit(id ID, e Edit) (recipients int, err error) {
 	return recipients, err
 }
 
+// Wake has Run look at the store again, after messages came into it beside Accept.
+func (q *Queue) Wake() { q.poke() }
+
 // forgive ends the back-off of the destinations that an edit is about.
 func (q *Queue) forgive(id ID, e Edit) {
 	sum, err := q.o.Store.Get(id)

@@ -314,6 +314,9 @@ func (d *desk) imports(ctx context.Context, args []string, in io.Reader, w io.Wr
 	if err != nil {
 		return err
 	}
+	if d.queue != nil {
+		defer d.queue.Wake()
+	}
 	enc := json.NewEncoder(w)
 	for {
 		s, body, err := a.Next()
