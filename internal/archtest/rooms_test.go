@@ -58,7 +58,7 @@ var rooms = map[string]string{
 	"internal/mailaddr":   "internal/dnsname",
 	"internal/maillog":    "internal/foreign",
 	"internal/metrics":    "",
-	"internal/msgauth":    "daneclient/dnssec internal/dnsname internal/mailaddr", // asks DNS, and knows no session
+	"internal/msgauth":    "internal/dnsname internal/mailaddr",
 	"internal/mutants":    "",
 	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 )
 
@@ -88,8 +87,8 @@ func policyRecords(ctx context.Context, r Resolver, at dnsname.Name) (records []
 	if err != nil {
 		return nil, true // longer than a name can be
 	}
-	a := r.Lookup(ctx, owner, dnssec.TypeTXT)
-	if !answered(a) {
+	a := r.Lookup(ctx, owner, TypeTXT)
+	if !a.Known {
 		return nil, false
 	}
 	for _, text := range a.TXT {

@@ -8,7 +8,6 @@ import (
 	"math/big"
 	"sync"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 )
 
@@ -18,13 +17,13 @@ type locked struct {
 	zones
 }
 
-func (l *locked) Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer {
+func (l *locked) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
 	l.mu.Lock()
 	hangs := len(l.records[name.String()+" TXT"]) > 0 && l.records[name.String()+" TXT"][0] == "hang"
 	if hangs {
 		l.mu.Unlock()
 		<-ctx.Done()
-		return dnssec.Answer{}
+		return Answer{}
 	}
 	defer l.mu.Unlock()
 	return l.zones.Lookup(ctx, name, t)

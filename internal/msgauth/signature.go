@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 )
 
@@ -197,9 +196,9 @@ func (s *signature) fetchKey(ctx context.Context, r Resolver) {
 		s.be(PermError, "the name of the key is too long")
 		return
 	}
-	a := r.Lookup(ctx, owner, dnssec.TypeTXT)
+	a := r.Lookup(ctx, owner, TypeTXT)
 	switch {
-	case !answered(a):
+	case !a.Known:
 		s.be(TempError, "DNS does not say what the key is")
 	case len(a.TXT) == 0:
 		s.be(PermError, "no key")

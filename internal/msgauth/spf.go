@@ -10,13 +10,8 @@ import (
 
 	"blitiri.com.ar/go/spf"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 )
-
-// answered reports whether DNS has said something that can be believed: records, or
-// that there are none. Whether a domain is signed does not matter here.
-func answered(a dnssec.Answer) bool { return a.State == dnssec.Secure || a.State == dnssec.Insecure }
 
 // checkSPF asks who may send for the domain of the sender, or of the peer's name when
 // there is no sender. RFC 7208 2.4
@@ -62,14 +57,14 @@ type spfResolver struct {
 }
 
 // query asks for one name as records of others make them, which may be no name at all.
-func (r spfResolver) query(ctx context.Context, text string, t dnssec.Type) (dnssec.Answer, error) {
+func (r spfResolver) query(ctx context.Context, text string, t Type) (Answer, error) {
 	name, err := spfName(text)
 	if err != nil {
-		return dnssec.Answer{}, dnsError(text, err)
+		return Answer{}, dnsError(text, err)
 	}
 	a := r.Lookup(ctx, name, t)
 	switch {
-	case !answered(a):
+	case !a.Known:
 		return a, &net.DNSError{Err: "no answer that can be believed", Name: text, IsTemporary: true}
 	case a.NXDomain:
 		return a, &net.DNSError{Err: "no such name", Name: text, IsNotFound: true}
@@ -101,21 +96,19 @@ func spfName(text string) (dnsname.Name, error) {
 
 // LookupTXT finds the records of a domain.
 func (r spfResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	a, err := r.query(ctx, name, dnssec.TypeTXT)
+	a, err := r.query(ctx, name, TypeTXT)
 	return a.TXT, err
 }
 
 // LookupMX finds the mail servers of a domain.
 func (r spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	a, err := r.query(ctx, name, dnssec.TypeMX)
+	a, err := r.query(ctx, name, TypeMX)
 	if err != nil {
 		return nil, err
 	}
 	var hosts []*net.MX
-	for _, mx := range a.MX {
-		if !mx.Host.IsZero() { // RFC 7505: that it has none
-			hosts = append(hosts, &net.MX{Host: mx.Host.String(), Pref: mx.Preference})
-		}
+	for _, host := range a.Names {
+		hosts = append(hosts, &net.MX{Host: host.String()})
 	}
 	return hosts, nil
 }
@@ -123,9 +116,9 @@ func (r spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, erro
 // LookupIPAddr finds addresses of the peer's kind (RFC 7208 5), and those of IPv4,
 // which is what "exists" asks for (5.7).
 func (r spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	types := []dnssec.Type{dnssec.TypeA}
+	types := []Type{TypeA}
 	if !r.peer.Is4() {
-		types = append(types, dnssec.TypeAAAA)
+		types = append(types, TypeAAAA)
 	}
 	var all []net.IPAddr
 	for _, t := range types {
@@ -142,7 +135,7 @@ func (r spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAdd
 
 // LookupAddr finds the names of the peer.
 func (r spfResolver) LookupAddr(ctx context.Context, _ string) ([]string, error) {
-	a, err := r.query(ctx, reverseName(r.peer), dnssec.TypePTR)
+	a, err := r.query(ctx, reverseName(r.peer), TypePTR)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/mailaddr"
 )
@@ -24,11 +23,6 @@ const (
 	// a time, and logins share the resolver.
 	defaultChecks = 40
 )
-
-// Resolver asks DNS; *dnssec.Resolver is one.
-type Resolver interface {
-	Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
-}
 
 // VerifierOptions are those of NewVerifier. Hostname and Resolver are required.
 type VerifierOptions struct {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/mailaddr"
 )
@@ -29,34 +28,32 @@ type zones struct {
 	asked   []string
 }
 
-func (z *zones) Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer {
-	key := name.String() + " " + map[dnssec.Type]string{dnssec.TypeTXT: "TXT", dnssec.TypeA: "A", dnssec.TypeAAAA: "AAAA", dnssec.TypeMX: "MX", dnssec.TypePTR: "PTR"}[t]
+func (z *zones) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
+	key := name.String() + " " + string(t)
 	z.asked = append(z.asked, key)
-	a := dnssec.Answer{State: dnssec.Insecure}
+	a := Answer{Known: true}
 	records, ok := z.records[key]
 	switch {
 	case ctx.Err() != nil:
-		return dnssec.Answer{}
+		return Answer{}
 	case !ok:
 		a.NXDomain = true
 		return a
 	case records[0] == "fail":
-		return dnssec.Answer{State: dnssec.Bogus, Reason: "bogus"}
+		return Answer{}
 	case records[0] == "hang":
 		<-ctx.Done()
-		return dnssec.Answer{}
+		return Answer{}
 	case records[0] == "empty":
 		return a
 	}
 	for _, r := range records {
 		switch t {
-		case dnssec.TypeTXT:
+		case TypeTXT:
 			a.TXT = append(a.TXT, r)
-		case dnssec.TypeA, dnssec.TypeAAAA:
+		case TypeA, TypeAAAA:
 			a.Addrs = append(a.Addrs, netip.MustParseAddr(r))
-		case dnssec.TypeMX:
-			a.MX = append(a.MX, dnssec.MX{Host: dnsname.MustParse(r)})
-		case dnssec.TypePTR:
+		case TypeMX, TypePTR:
 			a.Names = append(a.Names, dnsname.MustParse(r))
 		}
 	}
