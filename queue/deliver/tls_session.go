@@ -139,20 +139,24 @@ func (dem *demand) verifyPKIX(chain []*x509.Certificate) error {
 	for _, cert := range chain[1:] {
 		issuers.AddCert(cert)
 	}
-	err := errNoNames
+	told := errNoNames
 	for _, name := range dem.names {
 		if name.IsZero() { // crypto/x509 would take any
 			continue
 		}
-		_, err = chain[0].Verify(x509.VerifyOptions{
+		_, err := chain[0].Verify(x509.VerifyOptions{
 			DNSName: name.String(), Roots: dem.roots, Intermediates: issuers,
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		})
 		if err == nil {
 			return nil
 		}
+		// A CA that nobody knows says more than the next name, which is another one.
+		if _, other := errors.AsType[x509.HostnameError](told); other || told == errNoNames {
+			told = err
+		}
 	}
-	return err
+	return told
 }
 
 // verified reports whether the host has proved who it is (RFC 8689 4.2.1).
