@@ -107,6 +107,11 @@ type DANE struct {
 	// Default: none; records of these usages then prove nobody, and 2 and 3 always do
 	// without. Read again on SIGHUP.
 	PKIXRoots PKIXRoots `toml:"pkix_roots"`
+	// dane.server_certificates: mail servers (owners "_smtp-client.NAME"), and nobody
+	// else, may prove themselves by a certificate that is for servers alone, as public
+	// CAs issue them. It concerns records of usages 0 to 2; 3 asks for no purpose.
+	// Default false.
+	ServerCertificates bool `toml:"server_certificates"`
 }
 
 // DNS says whom to ask and what to trust. Answers are validated here, so any

@@ -85,7 +85,7 @@ func TestFull(t *testing.T) {
 			{"submission", Submission, "192.0.2.1:587", CertificatesAsk, nil, Unauthenticated, false},
 			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, nil, Unauthenticated, true},
 		},
-		DANE: DANE{65500, PKIXRoots(in("roots.pem"))},
+		DANE: DANE{65500, PKIXRoots(in("roots.pem")), true},
 		DNS: DNS{[]Upstream{"127.0.0.1:53", "tls://192.0.2.53:853#dns.example.org", "tls://[2001:db8::53]:853#sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
 			in("dns-roots.pem"), in("mx.pem"), in("mx.key"), OwnerName{name("_smtp-client.mx.example.org")}, Validate, in("root.key"), Duration{time.Minute}, Duration{5 * time.Second}},
 		RelayDomains: []RelayDomain{
@@ -127,7 +127,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 111, "rule[2].from": 115, "authzid[0].to": 127, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 112, "rule[2].from": 116, "authzid[0].to": 128, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}

@@ -163,7 +163,11 @@ func weigh(answer dnssec.Answer, c claim, cred Credential, o tlsa.Options) verdi
 // of a user's key could sign himself any uid (client-auth 3.2).
 func (v *Verifier) optionsFor(answer dnssec.Answer, c claim, now time.Time, roots *x509.CertPool) tlsa.Options {
 	anchorsOnly := c.user || answer.Wildcard
-	return tlsa.Options{Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots, Paths: v.paths}
+	first, _ := c.owner.Cut()
+	return tlsa.Options{
+		Name: c.san, Now: now, AnchorsOnly: anchorsOnly, Roots: roots, Paths: v.paths,
+		ServerLeaf: v.opts.ServerLeaves && !c.user && first == serviceLabel,
+	}
 }
 
 // refusalOf says why an answer in this state proves nothing; false for secure.

@@ -206,6 +206,38 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// A certificate for servers alone proves a mail server where that was asked for, and
+// never a device or a user.
+func TestServerLeaves(t *testing.T) {
+	ca := lab.NewCA("public", lab.CAOptions{})
+	shown := func(o lab.LeafOptions) daneclient.Credential {
+		o.EKU = serverAuth
+		return credential(ca.Issue(o).Chain...)
+	}
+	server, device := shown(lab.LeafOptions{Names: []string{"mx.example.org"}}), shown(lab.LeafOptions{Names: []string{"a._device.example.org"}})
+	user := shown(lab.LeafOptions{Names: []string{"example.org"}, UIDs: []string{"rick"}})
+	dns := &answers{}
+	for _, owner := range []string{"_smtp-client.mx.example.org", "a._device.example.org", "_user.example.org"} {
+		dns.set(owner, secure(publish(t, 2, 0, 1, ca.Certificate)))
+	}
+	for _, leaves := range []bool{false, true} {
+		v := verifier(t, daneclient.Options{Resolver: dns, ServerLeaves: leaves})
+		want := daneclient.NoMatch
+		if leaves {
+			want = 0
+		}
+		if _, err := v.Client(t.Context(), server, anyName); reasonOf(t, err) != want {
+			t.Errorf("server, %v: %v", leaves, err)
+		}
+		if _, err := v.Client(t.Context(), device, anyName); reasonOf(t, err) != daneclient.NoMatch {
+			t.Errorf("device, %v: %v", leaves, err)
+		}
+		if _, err := v.Anchored(t.Context(), dnsname.MustParse("_user.example.org"), user); reasonOf(t, err) != daneclient.NoMatch {
+			t.Errorf("user, %v: %v", leaves, err)
+		}
+	}
+}
+
 // Only a CA makes users: the holder of a key that usage 3 pins could sign
 // himself any uid. And no wildcard makes one.
 func TestUserRecords(t *testing.T) {

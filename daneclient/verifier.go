@@ -90,6 +90,9 @@ type Options struct {
 	PerZone    int              // at once for one zone, taken as what is registered below a public suffix
 	CacheSize  int              // verdicts kept of each kind: proved, refused
 	Roots      *x509.CertPool   // for usages 0 and 1 (PKIX-TA, PKIX-EE), which are unusable without
+	// ServerLeaves lets mail servers (owners _smtp-client.NAME), and nobody else, show
+	// certificates that are for servers alone (RFC 5280 4.2.1.12).
+	ServerLeaves bool
 
 	// How often the resolver may be asked. A quarter of each rate is kept for those
 	// whose certificate was proved before: strangers cannot use up what they need.

@@ -191,7 +191,7 @@ func (f *explainFlags) scene() (s *scene, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	verifier, err := daneclient.New(daneclient.Options{Resolver: resolver, Roots: roots})
+	verifier, err := daneclient.New(daneclient.Options{Resolver: resolver, Roots: roots, ServerLeaves: cfg.DANE.ServerCertificates})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -124,7 +124,7 @@ func (p *parts) assemble() error {
 func (p *parts) verifierOptions(roots *x509.CertPool) daneclient.Options {
 	l := p.cfg.Limits
 	return daneclient.Options{
-		Resolver: p.resolver, Logger: p.log, Roots: roots,
+		Resolver: p.resolver, Logger: p.log, Roots: roots, ServerLeaves: p.cfg.DANE.ServerCertificates,
 		MaxLookups: l.Lookups, PerPeer: l.LookupsPerPeer, PerZone: l.LookupsPerZone,
 		Rate: daneclient.Rate(l.LookupRate), RatePerPeer: daneclient.Rate(l.LookupRatePerPeer), RatePerZone: daneclient.Rate(l.LookupRatePerZone),
 	}

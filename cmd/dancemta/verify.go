@@ -174,7 +174,7 @@ func (f *verifyFlags) prepare(stdin io.Reader) (*judge, daneclient.Credential, e
 	if j.resolver, _, err = newResolver(cfg, dnssec.Options{}); err != nil {
 		return nil, none, err
 	}
-	j.verifier, err = daneclient.New(daneclient.Options{Resolver: j.resolver, Roots: roots})
+	j.verifier, err = daneclient.New(daneclient.Options{Resolver: j.resolver, Roots: roots, ServerLeaves: cfg.DANE.ServerCertificates})
 	return j, cred, err
 }
 

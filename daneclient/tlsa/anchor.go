@@ -241,11 +241,14 @@ func verify(anchors []anchor, shown []*fingerprint, o Options) (Result, error) {
 	return Result{Record: anchors[best.anchor].record, NotAfter: best.before}, nil
 }
 
-// purpose is what the leaf must be good for: one without EKU is good for all, and
-// so is one with any. Left empty it would mean servers.
+// purpose is what the leaf must be good for, one of these: one without EKU is good
+// for all, and so is one with any. Left empty it would mean servers.
 func (o Options) purpose() []x509.ExtKeyUsage {
 	if len(o.Hosts) > 0 {
 		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}
+	if o.ServerLeaf {
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
 	}
 	return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 }

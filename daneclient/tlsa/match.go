@@ -25,6 +25,9 @@ type Options struct {
 	// Roots are the CAs at which the path of usages 0 and 1 must end; nil lets
 	// neither count.
 	Roots *x509.CertPool
+	// ServerLeaf lets a client's leaf be for servers alone: public CAs issue no other
+	// for mail servers, which are clients of each other.
+	ServerLeaf bool
 	// Paths remembers the paths of usage 2; nil: nobody does.
 	Paths *Paths
 }

@@ -3,6 +3,7 @@ package tlsa
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -43,7 +44,7 @@ func NewPaths(size int) *Paths {
 // length of the chain where the CAs begin.
 func keyOfPath(anchors []anchor, shown []*fingerprint, o Options) pathKey {
 	h := sha256.New()
-	h.Write([]byte{byte(o.purpose()[0]), byte(len(shown))}) // at most maxChain
+	h.Write(fmt.Append(nil, o.purpose(), len(shown)))
 	for _, f := range shown {
 		h.Write(f.cert.Raw)
 	}
