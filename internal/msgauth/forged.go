@@ -23,9 +23,9 @@ func forged(fields []raw, ours dnsname.Name) []raw {
 }
 
 // isOurs compares as those may who believe us: in any case, in U-labels or
-// A-labels, with a final dot or without.
+// A-labels, with a final dot or without, with what folding left in quotes.
 func isOurs(id string, ours dnsname.Name) bool {
-	name, err := parseDomain(strings.TrimRight(id, "."))
+	name, err := parseDomain(strings.TrimRight(stripSpace(id), "."))
 	return err == nil && name == ours
 }
 
