@@ -70,14 +70,20 @@ func (c *counterpart) text() string {
 
 // startCounterpart runs a bash script among the unpacked packages, until the test
 // ends. It returns when the server listens there.
-func startCounterpart(t *testing.T, work, script, network, address string) *counterpart {
+func startCounterpart(t *testing.T, work, script, address string) {
 	t.Helper()
 	folder, err := filepath.Abs(counterparts)
 	must(t, err)
-	c := &counterpart{done: make(chan struct{})}
 	cmd := exec.Command("bash", filepath.Join(storyFolder, "counterparts", "inside.sh"), folder, work, "bash", "-euc", script)
-	cmd.Stdout, cmd.Stderr = c, c
 	cmd.Env = append(os.Environ(), "WORK="+work)
+	runCounterpart(t, cmd, address)
+}
+
+// runCounterpart runs a program until the test ends, and returns when it listens.
+func runCounterpart(t *testing.T, cmd *exec.Cmd, address string) {
+	t.Helper()
+	c := &counterpart{done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = c, c
 	cmd.WaitDelay = storyGrace
 	must(t, cmd.Start())
 	go func() { // ends with the process, for which the cleanup waits
@@ -85,7 +91,7 @@ func startCounterpart(t *testing.T, work, script, network, address string) *coun
 		cmd.Wait() // its error is the kill
 	}()
 	t.Cleanup(func() {
-		cmd.Process.Kill() // its namespace ends with it
+		cmd.Process.Kill() // a namespace ends with its first process
 		<-c.done
 	})
 	eventually(t, func() error {
@@ -94,13 +100,12 @@ func startCounterpart(t *testing.T, work, script, network, address string) *coun
 			t.Fatalf("%s did not start:\n%s", address, c.text())
 		default:
 		}
-		conn, err := net.Dial(network, address)
+		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, c.text())
 		}
 		return conn.Close()
 	})
-	return c
 }
 
 // eventually asks until the answer is nil.

@@ -95,7 +95,7 @@ func (s *receiverStage) start(t *testing.T, r receiver, changes ...string) {
 	} {
 		writeOpen(t, filepath.Join(s.work, name), []byte(fill(text, words)))
 	}
-	startCounterpart(t, s.work, r.script, "tcp", fmt.Sprintf("%s:%d", r.ip, s.port))
+	startCounterpart(t, s.work, r.script, fmt.Sprintf("%s:%d", r.ip, s.port))
 }
 
 // receiverMail is a message that must arrive as it is.

@@ -44,7 +44,7 @@ func TestStoriesLMTP(t *testing.T) {
 	words := map[string]string{"WORK": s.work, "IP": "127.0.0.6", "PORT": fmt.Sprint(s.port)}
 	writeOpen(t, filepath.Join(s.work, "dovecot.conf"), []byte(fill(dovecotConf, words)))
 	writeOpen(t, filepath.Join(s.work, "users"), []byte("ann:x::::::\nbob:x::::::\nbroken:x::::::\n"))
-	startCounterpart(t, s.work, dovecotScript, "tcp", address)
+	startCounterpart(t, s.work, dovecotScript, address)
 	config := writeConfig(t, storeConfig(s, address))
 	must(t, s.net.WritePKI(filepath.Dir(config)))
 	s.relay = startServer(t, config)
