@@ -504,3 +504,23 @@ func FuzzBuild(f *testing.F) {
 		}
 	})
 }
+
+// A mail store behind a socket has no name that Remote-MTA could hold, and the path
+// tells a stranger nothing but how this host is built.
+func TestSocketIsNotNamed(t *testing.T) {
+	r := example()
+	r.Recipients = []Recipient{{Address: mailaddr.MustParse("morty@remote.test"), Status: "5.2.2", RemoteMTA: "unix:/run/store/lmtp", Reply: "552 5.2.2 full", LastAttempt: at(29)}}
+	built, err := Build(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(built)
+	for _, want := range []string{"    the mail store said: 552 5.2.2 full\r\n", "Status: 5.2.2\r\nDiagnostic-Code: smtp; 552 5.2.2 full\r\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "Remote-MTA") || strings.Contains(text, "store/") || strings.Contains(text, "?") {
+		t.Errorf("it names the socket:\n%s", text)
+	}
+}

@@ -55,6 +55,8 @@ func (rcpt Recipient) reason(r Report) string {
 	reply, remote := clean(rcpt.Reply), atom(rcpt.RemoteMTA)
 	var s string
 	switch {
+	case isSocket(remote) && reply != "":
+		s = "the mail store said: " + reply
 	case remote != "" && reply != "":
 		s = "host " + remote + " said: " + reply
 	case reply != "":

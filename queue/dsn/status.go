@@ -39,7 +39,9 @@ func (w *lines) recipient(rcpt Recipient) {
 	w.field("Status", statusCode(rcpt.Status, rcpt.Action.class())) // RFC 3464 2.3.4
 	// RFC 3464 2.3.5, 2.3.6: both only when a server has spoken
 	if remote := atom(rcpt.RemoteMTA); remote != "" {
-		w.field("Remote-MTA", "dns; "+remote)
+		if !isSocket(remote) { // it has no name, and its path is nobody's business
+			w.field("Remote-MTA", "dns; "+remote)
+		}
 		if reply := clean(rcpt.Reply); reply != "" {
 			w.field("Diagnostic-Code", "smtp; "+reply)
 		}
@@ -51,6 +53,9 @@ func (w *lines) recipient(rcpt Recipient) {
 		w.field("Will-Retry-Until", rcpt.RetryUntil.Format(time.RFC1123Z)) // RFC 3464 2.3.9
 	}
 }
+
+// isSocket reports whether a server was reached by a path of this host.
+func isSocket(remote string) bool { return strings.HasPrefix(remote, "unix:") }
 
 // originalRecipient writes what ORCPT said, type and address (RFC 3461 6.3 c). Only
 // the type utf-8 may be more than ASCII.
