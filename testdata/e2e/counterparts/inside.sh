@@ -20,6 +20,6 @@ for dir in /run /var/spool /var/lib; do
 done
 # The users that the packages would make.
 for user in Debian-exim opensmtpd opensmtpq dovecot dovenull; do
-	id $user > /dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir /run --shell /usr/sbin/nologin $user
+	id $user > /dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $user
 done
 "$@"
