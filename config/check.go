@@ -27,6 +27,7 @@ func check(c *Config, f *faults) {
 	checkAuthzid(c, f)
 	checkNumbers(c, f)
 	checkDKIM(c, f)
+	checkAuthentication(c, f)
 	checkTLSReports(c, f)
 }
 

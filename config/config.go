@@ -45,8 +45,11 @@ type Config struct {
 	Delivery     Delivery      `toml:"delivery"`
 	MTASTS       MTASTS        `toml:"mta_sts"`
 	DKIM         []DKIM        `toml:"dkim"`
-	TLSReports   TLSReports    `toml:"tls_reports"`
-	Metrics      Metrics       `toml:"metrics"`
+
+	Authentication Authentication `toml:"authentication"`
+
+	TLSReports TLSReports `toml:"tls_reports"`
+	Metrics    Metrics    `toml:"metrics"`
 
 	index index // where each key stands in the file
 }
@@ -398,6 +401,20 @@ type DKIM struct {
 	// subdomains: signs also for domains below it that have no key of their own.
 	// Default false.
 	Subdomains bool `toml:"subdomains"`
+}
+
+// Authentication says how mail is judged that anybody may send to the relay domains:
+// by SPF, DKIM and DMARC, which ask DNS about the domains that it claims to be of.
+type Authentication struct {
+	// authentication.dmarc: "none" (mail is not judged), "mark" (what was found out
+	// stands in its Authentication-Results field, and all is delivered) or "reject"
+	// (besides, mail that the domain in its From field wants refused is refused, and so is
+	// mail without one From field that can be read; what DNS is silent about is told to come
+	// again). Default "mark".
+	DMARC DMARCUse `toml:"dmarc"`
+	// authentication.partners: "reject" also holds for clients whose rules let them
+	// use the addresses in From. Default false: their mail is marked only.
+	Partners bool `toml:"partners"`
 }
 
 // TLSReports says who tells other domains daily how TLS went when mail was sent

@@ -84,6 +84,8 @@ func defaults() *Config {
 			MXPort: 25,
 		},
 		MTASTS: MTASTS{Enabled: true, Roots: SystemRoots, Port: 443},
+
+		Authentication: Authentication{DMARC: DMARCMark},
 	}
 }
 

@@ -46,6 +46,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[ClientName]():         quoteAll(clientNames),
 	reflect.TypeFor[DANEFailure]():        quoteAll(daneFailures),
 	reflect.TypeFor[Recipients]():         quoteAll(recipients),
+	reflect.TypeFor[DMARCUse]():           quoteAll(dmarcUses),
 	reflect.TypeFor[Action]():             quoteAll(actions),
 	reflect.TypeFor[string]():             `a text in quotes`,
 	reflect.TypeFor[bool]():               `true or false`,

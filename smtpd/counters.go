@@ -26,6 +26,9 @@ type Counters interface {
 	Wire(kind wire.Kind)
 	// Accepted hears of a message that is in the queue, with its size there.
 	Accepted(k Kind, size int64)
+	// Checked hears what came of judging a message; method is "spf", "dkim" or
+	// "dmarc", result a word of RFC 8601 2.7.
+	Checked(method, result string)
 }
 
 // TLSVersion is a version as in tls.ConnectionState; 0 in clear.
@@ -53,6 +56,7 @@ func (noCounters) Login(string, string)             {}
 func (noCounters) Reply(int)                        {}
 func (noCounters) Wire(wire.Kind)                   {}
 func (noCounters) Accepted(Kind, int64)             {}
+func (noCounters) Checked(string, string)           {}
 
 // verdictWord is the reason of a verdict, which err is.
 func verdictWord(err error) string {

@@ -49,6 +49,9 @@ func clientAnswer(err error, atMail bool) answer {
 
 // storeAnswer is the answer to a message that could not be kept.
 func storeAnswer(err error) answer {
+	if u, ok := errors.AsType[*unwanted](err); ok {
+		return u.answer
+	}
 	switch {
 	case errors.Is(err, errHops):
 		return tooManyHops

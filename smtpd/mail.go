@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,6 +24,8 @@ type transaction struct {
 	identity string         // the same for log and queue
 	auth     bool           // by AUTH
 	rule     string         // that let the last recipient through
+	anybody  bool           // somebody among rcpts gets mail from anybody
+	beyond   bool           // somebody among rcpts is not of our domains
 	taken    int            // RCPT commands accepted, repeated ones too
 	rcpts    []queue.Recipient
 	known    map[mailaddr.Address]bool // rcpts
@@ -157,9 +160,14 @@ func (s *session) mayReach(tx *transaction, to mailaddr.Address, r *refusal) boo
 		r.answer, r.reason = unknownUser, v.Reason.String()
 		return false
 	case ours && (s.Kind == Relay || strings.EqualFold(to.Local(), postmaster)):
+		tx.anybody = true
 		return true
 	}
-	return s.mayRelay(tx, to, r)
+	if !s.mayRelay(tx, to, r) {
+		return false
+	}
+	tx.beyond = tx.beyond || !ours
+	return true
 }
 
 // mayRelay decides about a recipient that only identities may send to. On relay
@@ -226,10 +234,13 @@ func (s *session) Data(body io.Reader) (err error) {
 	in := &inspector{r: body, left: s.opts.MaxMessageBytes}
 	message := readHead(in)
 	env.TLSOptional = !env.RequireTLS && message.tlsOptional() // RFC 8689 4.1: the parameter wins
-	domain, err := s.keep(tx, env, header, message)
+	a, err := s.keep(tx, env, header, message)
 	if err != nil {
 		r.sender, r.identity, r.queueID = env.Sender.ASCII(), tx.identity, string(env.ID)
 		r.answer, r.detail = storeAnswer(err), err.Error()
+		if u, ok := errors.AsType[*unwanted](err); ok {
+			r.about = u.about
+		}
 		if in.fault != nil { // the peer gave it up, or the wire did and has told the peer why
 			r.reason, r.detail = "aborted", fmt.Sprintf("after %d octets: %v", in.size, in.fault)
 		}
@@ -237,8 +248,12 @@ func (s *session) Data(body io.Reader) (err error) {
 	}
 	size := int64(len(header)) + in.size
 	s.opts.Counters.Accepted(s.Kind, size)
-	maillog.Queued(s.opts.Logger, s.log, maillog.Message{QueueID: string(env.ID), Identity: tx.identity, Rule: tx.rule,
-		Sender: env.Sender.ASCII(), Rcpts: len(env.Recipients), Size: size, DKIM: domain})
+	line := maillog.Message{QueueID: string(env.ID), Identity: tx.identity, Rule: tx.rule,
+		Sender: env.Sender.ASCII(), Rcpts: len(env.Recipients), Size: size, Signed: a.signed}
+	if a.report != nil {
+		line.SPF, line.DKIM, line.DMARC = string(a.report.SPF.Result), string(a.report.DKIMResult()), string(a.report.DMARC.Result)
+	}
+	maillog.Queued(s.opts.Logger, s.log, line)
 	return queued.reply(s.log.ID, string(env.ID))
 }
 

@@ -19,6 +19,9 @@ const (
 	tooBig
 	longHeader
 	tooManyHops
+	refusedByDMARC
+	noAuthor
+	notKnownWhose
 	queued
 
 	nestedMail
@@ -59,6 +62,10 @@ var answers = [answerCount]struct {
 	longHeader:  {552, 3, 4, "Header is too long", "long-header"},
 	tooManyHops: {554, 4, 6, "Too many Received fields, this is a mail loop", "loop"},
 	queued:      {250, 6, 0, "queued as", "queued"},
+
+	refusedByDMARC: {550, 7, 1, "Refused as the DMARC policy asks of", "dmarc"}, // RFC 7489 10.3
+	noAuthor:       {550, 6, 0, "Exactly one From field is needed, with addresses that can be read", "no-author"},
+	notKnownWhose:  {451, 7, 0, "Cannot find out now whether this mail is of the domain in From, try again later", "dmarc-unknown"}, // RFC 7489 6.6.2
 
 	// RFC 5321 4.1.4: order of commands.
 	nestedMail:   {503, 5, 1, "A mail transaction is open already", "nested-mail"},

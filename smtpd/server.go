@@ -93,6 +93,8 @@ type Options struct {
 	// Signer signs the mail of users by DKIM. It is asked anew for each message;
 	// nil: none is signed.
 	Signer func() *msgauth.Signer
+	// Inbound says how mail from anybody is judged.
+	Inbound Inbound
 	// Certificate is the server's own; nil: no TLS, and so no identities.
 	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ExplainFlags    string // put behind the "dancemta explain" command of log lines

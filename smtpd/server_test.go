@@ -296,16 +296,16 @@ func TestSizeOnTheWire(t *testing.T) {
 		}
 		d.expect("MAIL FROM:<a@b.test> SIZE=1048577", "552 5.3.4 ")
 		line := strings.Repeat("x", 998) + "\r\n"
-		if got := d.send("a@b.test", "info@example.test", strings.Repeat(line, 1048)); !strings.HasPrefix(got, "250 ") {
+		if got := d.send("a@b.test", "info@example.test", "\r\n"+strings.Repeat(line, 1048)); !strings.HasPrefix(got, "250 ") {
 			t.Error(got)
 		}
-		got := d.send("a@b.test", "info@example.test", strings.Repeat(line, 1050))
+		got := d.send("a@b.test", "info@example.test", "\r\n"+strings.Repeat(line, 1050))
 		if !strings.HasPrefix(got, "552 5.3.4 ") {
 			t.Error(got)
 		}
 		d.expect("MAIL FROM:<a@b.test>", "250 ")
 		d.expect("RCPT TO:<info@example.test>", "250 ")
-		half := strings.Repeat(line, 600)
+		half := "\r\n" + strings.Repeat(line, 600)
 		d.expect(fmt.Sprintf("BDAT %d\r\n%s", len(half), half[:len(half)-2]), "250 ")
 		d.expect(fmt.Sprintf("BDAT %d LAST\r\n%s", len(half), half[:len(half)-2]), "552 5.3.4 ")
 	}

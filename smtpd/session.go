@@ -101,12 +101,13 @@ type refusal struct {
 	identity              string // proved; the answers that name the caller show it
 	rule, reason, detail  string // reason: the answer's own word if empty
 	queueID               string
-	err                   error // for reason and detail
+	about                 string // behind the reply
+	err                   error  // for reason and detail
 }
 
 // refuse logs r and returns its reply.
 func (s *session) refuse(r refusal) error {
-	about := ""
+	about := r.about
 	if r.answer == senderNotOwned || r.answer == recipientRefused {
 		about = r.identity
 	}

@@ -74,13 +74,20 @@ func TestSigned(t *testing.T) {
 			message := "From: " + c.from + "\r\nSubject: x\r\n\r\nbody\r\n"
 			k.expect("DATA", k.data(message), "250 2.6.0 queued as ")
 			body := w.queue.messages()[0].body
-			if !strings.HasPrefix(body, "Received: ") || !strings.HasSuffix(body, message) {
+			if top, _, _ := strings.Cut(body, "\r\nReceived: from peer.test "); c.login && c.to == "info@example.test" {
+				if top != "Authentication-Results: mx.example.test;\r\n\tauth=pass smtp.auth=rick@partner.test" {
+					t.Errorf("on top is %s", top)
+				}
+			} else if !strings.HasPrefix(body, "Received: ") {
+				t.Errorf("queued was\n%s", body)
+			}
+			if !strings.HasSuffix(body, message) {
 				t.Errorf("queued was\n%s", body)
 			}
 			if strings.Contains(body, "\td="+c.want+";") != (c.want != "") || strings.Contains(body, "DKIM-Signature") != (c.want != "") {
 				t.Errorf("want the signature of %q:\n%s", c.want, body)
 			}
-			if strings.Contains(w.log.String(), " dkim="+c.want) != (c.want != "") {
+			if strings.Contains(w.log.String(), " signed="+c.want) != (c.want != "") {
 				t.Errorf("the log is %s", w.log)
 			}
 		})

@@ -139,6 +139,7 @@ func (c smtpCounters) Client(s daneclient.Source, reason string) {
 func (c smtpCounters) Login(how, reason string)          { c.m.Login(how, reason) }
 func (c smtpCounters) Reply(code int)                    { c.m.Reply(code) }
 func (c smtpCounters) Wire(k wire.Kind)                  { c.m.Wire(k.String()) }
+func (c smtpCounters) Checked(method, result string)     { c.m.Checked(method, result) }
 func (c smtpCounters) Accepted(k smtpd.Kind, size int64) { c.m.Accepted(kindWord(k), size) }
 
 // kindWord is the word of the configuration.

@@ -271,6 +271,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Queue: p.queue, Verifier: v,
 		Rules:           func() *policy.Rules { return p.live.Load().rules },
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
+		Inbound:         p.inbound(),
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
 		Crowd:    newCrowd(p.cfg.Limits, p.log),
 		Limits:   wireLimits(p.cfg.Limits),

@@ -70,6 +70,7 @@ func needRestart(old, new *config.Config) []string {
 		{"queue", old.Queue, new.Queue},
 		{"delivery", old.Delivery, new.Delivery},
 		{"mta_sts", old.MTASTS, new.MTASTS},
+		{"authentication", old.Authentication, new.Authentication},
 		{"tls_reports", old.TLSReports, new.TLSReports},
 		{"metrics", old.Metrics, new.Metrics},
 	} {

@@ -108,7 +108,10 @@ type Message struct {
 	Sender   string
 	Rcpts    int
 	Size     int64  // octets, with our trace header
-	DKIM     string // domain that signed it; empty: none
+	Signed   string // domain whose DKIM signature it got; empty: none
+
+	// What was found out about mail from anybody; empty: nobody looked.
+	SPF, DKIM, DMARC string
 }
 
 // Queued: a message is on disk and its 250 is about to be sent.
@@ -120,7 +123,10 @@ func Queued(l *slog.Logger, s Session, m Message) {
 		slog.String("sender", Clean(m.Sender)),
 		slog.Int("rcpts", m.Rcpts),
 		slog.Int64("size", m.Size),
-		slog.String("dkim", m.DKIM))...)
+		slog.String("signed", m.Signed),
+		slog.String("spf", m.SPF),
+		slog.String("dkim", m.DKIM),
+		slog.String("dmarc", m.DMARC))...)
 }
 
 // Wire: something below SMTP went wrong: a handshake, a line end, bytes behind

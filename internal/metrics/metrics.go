@@ -50,8 +50,8 @@ type Options struct {
 type Metrics struct {
 	registry *prometheus.Registry
 
-	sessions, clients, logins, replies, wire, lookups, deliveries, deliveryTLS, reports counters
-	accepted                                                                            *prometheus.HistogramVec
+	sessions, clients, logins, replies, wire, lookups, deliveries, deliveryTLS, reports, checks counters
+	accepted                                                                                    *prometheus.HistogramVec
 }
 
 // New makes all series.
@@ -62,7 +62,7 @@ func New(o Options) *Metrics {
 		of   metric
 	}{
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
-		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal},
+		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
 	} {
 		*c.into = newCounters(m.registry, c.of)
 	}
@@ -104,6 +104,9 @@ func (m *Metrics) Lookup(state string, cached bool) {
 func (m *Metrics) Accepted(listener string, size int64) {
 	m.accepted.WithLabelValues(listeners.closed(listener)).Observe(float64(size))
 }
+
+// Checked counts what came of judging a message by a method.
+func (m *Metrics) Checked(method, result string) { m.checks.inc(method, result) }
 
 // Delivery counts the result of an attempt for one recipient.
 func (m *Metrics) Delivery(result string) { m.deliveries.inc(result) }

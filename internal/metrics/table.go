@@ -36,6 +36,8 @@ var (
 	logins    = label{"how", []string{"external", "implicit"}}
 	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
 	caches    = label{"cache", []string{"hit", "miss"}}
+	methods   = label{"method", []string{"spf", "dkim", "dmarc"}}
+	findings  = label{"result", []string{"none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"}}
 	results   = label{"result", []string{"delivered", "deferred", "failed"}}
 	reports   = label{"report", []string{"failed", "delayed", "relayed", "delivered"}}
 	owns      = label{"identity", []string{"server", "client"}}
@@ -89,6 +91,9 @@ var (
 		"DNS look-ups by what the answer was worth and by whether it came from the cache.", []label{states, caches}}
 	acceptedBytes = metric{"dancemta_accepted_message_bytes", histogram,
 		"Messages taken into the queue from peers, by size with our Received field.", []label{listeners}}
+	checksTotal = metric{"dancemta_checks_total", counter,
+		"Messages from anybody by what came of judging them by SPF, DKIM (the best of several signatures) and DMARC, in the words of the log.",
+		[]label{methods, findings}}
 	deliveriesTotal = metric{"dancemta_deliveries_total", counter,
 		"Results of delivery attempts, one for each recipient.", []label{results}}
 	deliveryTLS = metric{"dancemta_delivery_tls_total", counter,
@@ -119,6 +124,6 @@ var (
 
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
-	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes,
+	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes, checksTotal,
 		deliveriesTotal, deliveryTLS, reportsTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }

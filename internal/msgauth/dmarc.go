@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"dancemta/internal/dnsname"
+	"dancemta/internal/mailaddr"
 )
 
 // maxAuthors is how many domains one From field may name. RFC 7489 6.6.1 leaves the
@@ -23,10 +24,10 @@ type found struct {
 	strictSPF, strictDKIM bool
 }
 
-// authorDomains returns the domains of the From field, each once; none when there is
+// authors returns the addresses of the From field and their domains, each once; none when there is
 // not exactly one field, with at least one address and no domain too many: which of two
 // a reader would see, nobody knows. RFC 7489 6.6.1
-func authorDomains(fields []raw) []dnsname.Name {
+func authors(fields []raw) (all []mailaddr.Address, domains []dnsname.Name) {
 	var from []field
 	for _, f := range fields {
 		if strings.EqualFold(f.name, "From") {
@@ -35,21 +36,20 @@ func authorDomains(fields []raw) []dnsname.Name {
 	}
 	all, ok := mailboxes(from)
 	if !ok {
-		return nil
+		return nil, nil
 	}
-	var domains []dnsname.Name
 	for _, a := range all {
 		switch d := a.Domain(); {
 		case d.IsZero():
-			return nil // an address literal
+			return nil, nil // an address literal
 		case !slices.Contains(domains, d):
 			domains = append(domains, d)
 		}
 	}
 	if len(domains) > maxAuthors {
-		return nil
+		return nil, nil
 	}
-	return domains
+	return all, domains
 }
 
 // organization is the domain that was registered, by the list of public suffixes.

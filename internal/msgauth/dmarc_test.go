@@ -113,7 +113,7 @@ func TestDMARC(t *testing.T) {
 				t.Fatal(err)
 			}
 			z := &zones{records: records}
-			authors := authorDomains(fields)
+			_, authors := authors(fields)
 			var policies []found
 			for _, a := range authors {
 				policies = append(policies, findPolicy(t.Context(), z, a))

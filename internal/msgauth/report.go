@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"dancemta/internal/dnsname"
+	"dancemta/internal/mailaddr"
 )
 
 // Result is a word of RFC 8601 2.7.
@@ -64,6 +65,9 @@ const (
 
 // Report is what was found out about a message.
 type Report struct {
+	// Authors are the addresses in From; none when it is not as it must be.
+	Authors []mailaddr.Address
+
 	SPF   SPF
 	DKIM  []Signature // in the order of the header; at most maxSignatures
 	DMARC DMARC

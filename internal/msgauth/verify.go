@@ -155,13 +155,15 @@ type check struct {
 	fields     []raw
 	signatures []*signature
 	bodies     bodies
-	authors    []dnsname.Name // domains of From; none: it is not as it must be
-	policies   []found        // of the authors, in their order
+	from       []mailaddr.Address // none: it is not as it must be
+	authors    []dnsname.Name     // their domains
+	policies   []found            // of the authors, in their order
 	spf        SPF
 }
 
 func newCheck(e Envelope, fields []raw, now time.Time) *check {
-	c := &check{envelope: e, fields: fields, authors: authorDomains(fields), spf: SPF{Result: TempError}}
+	c := &check{envelope: e, fields: fields, spf: SPF{Result: TempError}}
+	c.from, c.authors = authors(fields)
 	for _, f := range fields {
 		if !strings.EqualFold(f.name, signatureField) {
 			continue
@@ -210,7 +212,7 @@ func (v *Verifier) ask(ctx context.Context, c *check) {
 
 // report judges, with all that was found.
 func (c *check) report(percent func() int) Report {
-	r := Report{SPF: c.spf}
+	r := Report{Authors: c.from, SPF: c.spf}
 	for _, s := range c.signatures {
 		s.verify(c.fields)
 		r.DKIM = append(r.DKIM, s.Signature)

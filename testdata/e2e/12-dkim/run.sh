@@ -28,7 +28,7 @@ printf "$head"'Subject: story\n  dkim\n\nGr\303\274\303\237e \t from\n.\n\n\nher
 file=$(delivered 'd=signed.test')
 judge "$file" | sort > "$WORK/verdicts"
 printf 'ed ed25519-sha256 ok\nrsa rsa-sha256 ok\n' | cmp - "$WORK/verdicts" || { cat "$WORK/verdicts" "$file"; fail "the signatures are not right"; }
-wait_for '"dkim":"signed.test"' "$LOG"
+wait_for '"signed":"signed.test"' "$LOG"
 
 # changed NAME SED: what sed makes of the message is found wrong.
 changed() {
