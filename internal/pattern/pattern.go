@@ -238,6 +238,29 @@ func (p Pattern) weight() (stars, literal int) {
 	return stars, literal
 }
 
+// Star returns the labels that the one star of a client pattern takes in a name that
+// it matches; false for a pattern without a star, or with two.
+func (p Pattern) Star(owner dnsname.Name) (string, bool) {
+	stars, _ := p.weight()
+	i := slices.Index(p.labels, "*")
+	if stars != 1 || i < 0 || !p.MatchClient(owner) {
+		return "", false
+	}
+	labels := owner.Labels()
+	return strings.Join(labels[i:i+len(labels)-len(p.labels)+1], "."), true
+}
+
+// HasOneStar reports whether Star finds something in each name that a client pattern matches.
+func (p Pattern) HasOneStar() bool {
+	stars, _ := p.weight()
+	return !p.user && !p.any && stars == 1
+}
+
+// OneDomain reports whether a user pattern names users of a single domain.
+func (p Pattern) OneDomain() bool {
+	return p.user && !p.any && !slices.Contains(p.labels, "*")
+}
+
 // Labels returns the labels of the name, stars among them; nil for Any.
 func (p Pattern) Labels() []string { return slices.Clone(p.labels) }
 

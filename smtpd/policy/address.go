@@ -20,6 +20,7 @@ const (
 	ownAddress                       // "own"
 	oneAddress                       // "rick@example.org"
 	domainAddress                    // "@example.org", "*@*.example.org"
+	madeAddress                      // "{label}@alerts.example.org", "{uid}@example.org"
 )
 
 // AddressPattern matches envelope addresses. The zero value matches none.
@@ -27,12 +28,14 @@ type AddressPattern struct {
 	text   string
 	kind   addressKind
 	key    string          // of oneAddress
+	made   template        // of madeAddress
 	domain pattern.Pattern // of domainAddress
 }
 
 // ParseAddressPattern reads "any", "own", one address, or all addresses of a
 // domain: "@example.org" is that domain alone, "@*.example.org" any domain below
-// it; "*@" may stand for "@". A star is one or more whole labels.
+// it; "*@" may stand for "@". A star is one or more whole labels. In a local part
+// {label} stands for what the star of a client's rule took, {uid} for a user's uid.
 func ParseAddressPattern(s string) (AddressPattern, error) {
 	p := AddressPattern{text: s}
 	switch s {
@@ -55,6 +58,9 @@ func ParseAddressPattern(s string) (AddressPattern, error) {
 			return AddressPattern{}, fmt.Errorf("address pattern %q: write %q for every address", s, pattern.Any)
 		}
 		p.domain, err = pattern.Parse("*@" + domain)
+	case strings.ContainsAny(s, "{}"):
+		p.kind = madeAddress
+		p.made, err = parseTemplate(local, domain)
 	case strings.Contains(domain, "*"):
 		return AddressPattern{}, fmt.Errorf("address pattern %q: before a starred domain stands @ or *@ alone", s)
 	default:
@@ -83,16 +89,18 @@ func (p AddressPattern) String() string {
 	}
 }
 
-// matches reports whether a is meant; user is whose "own" it is. The null sender
-// is an address of nobody: only "any" means it.
-func (p AddressPattern) matches(a mailaddr.Address, user saslext.Identity) bool {
+// matches reports whether a is meant; w is whose "own" it is. The null sender is an
+// address of nobody: only "any" means it.
+func (p AddressPattern) matches(a mailaddr.Address, w owner) bool {
 	switch p.kind {
 	case anyAddress:
 		return true
 	case ownAddress:
-		return isOwn(a, user)
+		return w.owns(a)
 	case oneAddress:
 		return !a.IsNull() && a.Key() == p.key
+	case madeAddress:
+		return p.made.makes(a, w)
 	case domainAddress:
 		return !a.IsNull() && p.domain.MatchUser(a.Local(), a.Domain())
 	default:
@@ -101,8 +109,7 @@ func (p AddressPattern) matches(a mailaddr.Address, user saslext.Identity) bool 
 }
 
 // isOwn reports whether a is user's identity written as a mailbox. Both are
-// compared in normal form, so case, quotes and U-labels make no difference;
-// subaddresses are other mailboxes.
+// compared in normal form, so case, quotes and U-labels make no difference.
 func isOwn(a mailaddr.Address, user saslext.Identity) bool {
 	if user.IsZero() || a.IsNull() || a.Domain().IsZero() {
 		return false
@@ -111,9 +118,9 @@ func isOwn(a mailaddr.Address, user saslext.Identity) bool {
 	return err == nil && id == user
 }
 
-func matchesAny(patterns []AddressPattern, a mailaddr.Address, user saslext.Identity) bool {
+func matchesAny(patterns []AddressPattern, a mailaddr.Address, w owner) bool {
 	for _, p := range patterns {
-		if p.matches(a, user) {
+		if p.matches(a, w) {
 			return true
 		}
 	}

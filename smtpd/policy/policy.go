@@ -9,7 +9,14 @@
 // chosen one: its from and to are demands, and nobody falls through to the next
 // rule when they are not met. Any deny that fits wins over it; the from and to
 // of a deny are conditions, without which it is passed over. What no rule allows
-// is refused.
+// is refused. What else the chosen rule says, sizes and quotas among it, is in its
+// Terms.
+//
+// A rule may choose by more than the pattern: a group of users, which a Directory
+// knows, how the identity was proved, and the network that the peer is in. Before the
+// login (AllowsClient, AllowsUser) what is not known yet is taken to fit an allow and
+// not a deny; afterwards it fits neither. A rule with networks alone is for peers
+// without an identity, and gives them none.
 //
 // Mail for our own relay domains is another matter: anybody may send it, and
 // RelayRecipient says which mailboxes exist.
@@ -17,9 +24,13 @@ package policy
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"dancemta/internal/dnsname"
 	"dancemta/internal/mailaddr"
@@ -35,12 +46,47 @@ type Listener struct {
 
 // Rule says what one pattern of clients or users may do.
 type Rule struct {
-	Who       pattern.Pattern
+	Who       pattern.Pattern  // zero: nobody that is proved, but whoever is in Networks
+	Networks  []netip.Prefix   // empty: anywhere
+	Group     string           // of users; "": any
+	Proved    []Proof          // empty: however
 	Allow     bool             // false: a deny
-	Listeners []string         // empty: users everywhere, clients where clients are taken
+	Listeners []string         // empty: users everywhere, others where clients are taken
 	From      []AddressPattern // empty: for an allow of users "own", for a deny "any"
 	To        []AddressPattern // empty: "any"
-	Line      int              // in the configuration file, for people
+	Authors   []AddressPattern // of the From field; empty: for users as From, for others "any"
+	As        mailaddr.Address // the one client's or user's name here, and "own" address; null: none
+	Until     time.Time        // from then on the rule is as if it were not there; zero: never
+	Size      int64            // of a message; 0: that of the server
+	Quotas    []Quota
+	Line      int // in the configuration file, for people
+}
+
+// Proof is how an identity was proved.
+type Proof uint8
+
+// The proofs. The zero Proof is not known, or that of nobody.
+const (
+	ByCertificate Proof = iota + 1 // the name stands in the certificate
+	ByExtension                    // the name was told by dane_clientid, and the certificate fits
+)
+
+// String returns the word of the configuration and of logs; "" for the zero Proof.
+func (p Proof) String() string {
+	switch p {
+	case ByCertificate:
+		return "certificate"
+	case ByExtension:
+		return "extension"
+	}
+	return ""
+}
+
+// Directory knows the groups of users.
+type Directory interface {
+	// Groups returns the names of all groups that id is in; none is no error. An error
+	// says that they cannot be known now.
+	Groups(ctx context.Context, id saslext.Identity) ([]string, error)
 }
 
 // Authzid lets the users of From act as those of To.
@@ -61,33 +107,45 @@ type Options struct {
 	Rules        []Rule
 	Authzid      []Authzid
 	RelayDomains []RelayDomain
+	Subaddresses []Subaddresses
 	Postmaster   mailaddr.Address // always a known recipient
 	Hostname     dnsname.Name     // its postmaster is always a known recipient
+	Now          func() time.Time // for rules with an end; nil: time.Now
 }
 
 // Rules decides. It is safe for concurrent use; a nil Rules refuses everything.
 type Rules struct {
-	rules      []Rule // the most specific first
-	authzid    []Authzid
-	relay      map[dnsname.Name]RelayDomain
-	postmaster mailaddr.Address
-	hostname   dnsname.Name
+	rules        []Rule // the most specific first
+	now          func() time.Time
+	subaddresses []Subaddresses
+	authzid      []Authzid
+	relay        map[dnsname.Name]RelayDomain
+	postmaster   mailaddr.Address
+	hostname     dnsname.Name
 }
 
 // New checks the rules and puts them in order: no star before stars, then more
-// literal labels, then the order of the file. Its errors name the line.
+// literal labels, then those with a group, then the order of the file. Of rules for
+// networks alone the smaller network comes first. Its errors name the line.
 func New(o Options) (*Rules, error) {
-	r := &Rules{relay: map[dnsname.Name]RelayDomain{}, postmaster: o.Postmaster, hostname: o.Hostname}
+	r := &Rules{relay: map[dnsname.Name]RelayDomain{}, postmaster: o.Postmaster, hostname: o.Hostname, now: o.Now}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	for _, s := range o.Subaddresses {
+		if !s.Domains.IsUser() || s.Delimiter == "" {
+			return nil, fmt.Errorf("subaddresses of %q: a pattern of users and a delimiter are needed", s.Domains)
+		}
+		r.subaddresses = append(r.subaddresses, s)
+	}
 	for _, rule := range o.Rules {
 		rule, err := newRule(rule)
 		if err != nil {
-			return nil, fmt.Errorf("rule %s: %w", name(rule.Who, rule.Line), err)
+			return nil, fmt.Errorf("rule %s: %w", rule.name(), err)
 		}
 		r.rules = append(r.rules, rule)
 	}
-	slices.SortStableFunc(r.rules, func(a, b Rule) int {
-		return cmp.Or(pattern.Compare(a.Who, b.Who), cmp.Compare(a.Line, b.Line))
-	})
+	slices.SortStableFunc(r.rules, compare)
 	for _, a := range o.Authzid {
 		a, err := newAuthzid(a)
 		if err != nil {
@@ -104,11 +162,39 @@ func New(o Options) (*Rules, error) {
 	return r, nil
 }
 
+func compare(a, b Rule) int {
+	group := func(r Rule) int { return min(len(r.Group), 1) }
+	if a.Who.IsZero() && b.Who.IsZero() {
+		return cmp.Or(cmp.Compare(b.bits(), a.bits()), cmp.Compare(a.Line, b.Line))
+	}
+	return cmp.Or(pattern.Compare(a.Who, b.Who), cmp.Compare(group(b), group(a)), cmp.Compare(a.Line, b.Line))
+}
+
+// bits is the length of the widest network; addresses of IPv4 count as the last part
+// of those of IPv6.
+func (r Rule) bits() int {
+	least := 128
+	for _, n := range r.Networks {
+		bits := n.Bits()
+		if n.Addr().Is4() {
+			bits += 96
+		}
+		least = min(least, bits)
+	}
+	return least
+}
+
 // newRule fills in what an empty from and to mean, and refuses a rule that would
 // not do what it seems to say. On an error the rule comes back as it was.
 func newRule(r Rule) (Rule, error) {
-	who, err := normalWho(r.Who)
-	if err != nil {
+	var who pattern.Pattern
+	if !r.Who.IsZero() || len(r.Networks) == 0 {
+		var err error
+		if who, err = normalWho(r.Who); err != nil {
+			return r, err
+		}
+	}
+	if err := r.check(who); err != nil {
 		return r, err
 	}
 	if len(r.From) == 0 {
@@ -117,6 +203,8 @@ func newRule(r Rule) (Rule, error) {
 			r.From = []AddressPattern{{kind: anyAddress}}
 		case who.IsUser():
 			r.From = []AddressPattern{{kind: ownAddress}}
+		case who.IsZero():
+			return r, errors.New(`a rule that allows a network must say from ("any" spelled out)`)
 		default:
 			return r, errors.New(`a rule that allows a client must say from ("any" spelled out)`)
 		}
@@ -124,18 +212,63 @@ func newRule(r Rule) (Rule, error) {
 	if len(r.To) == 0 {
 		r.To = []AddressPattern{{kind: anyAddress}}
 	}
-	for _, p := range slices.Concat(r.From, r.To) {
-		switch {
-		case p.kind == noAddress:
-			return r, errors.New("an empty address pattern")
-		case p.kind == ownAddress && !who.IsUser():
-			return r, errors.New(`"own" is for users; a client has no address of its own`)
+	if len(r.Authors) == 0 {
+		if r.Authors = []AddressPattern{{kind: anyAddress}}; who.IsUser() {
+			r.Authors = r.From
+		}
+	}
+	for _, p := range slices.Concat(r.From, r.To, r.Authors) {
+		if err := p.fits(who, r.As); err != nil {
+			return r, err
 		}
 	}
 	r.Who = who
-	r.From, r.To = slices.Clone(r.From), slices.Clone(r.To)
-	r.Listeners = slices.Clone(r.Listeners)
+	r.From, r.To, r.Authors = slices.Clone(r.From), slices.Clone(r.To), slices.Clone(r.Authors)
+	r.Listeners, r.Networks, r.Proved = slices.Clone(r.Listeners), slices.Clone(r.Networks), slices.Clone(r.Proved)
+	r.Quotas = slices.Clone(r.Quotas)
 	return r, nil
+}
+
+// check finds conditions that contradict each other.
+func (r Rule) check(who pattern.Pattern) error {
+	uid, one := who.UID()
+	switch {
+	case r.Group != "" && !who.IsUser():
+		return errors.New("groups are of users")
+	case len(r.Proved) > 0 && who.IsZero():
+		return errors.New("a rule for a network alone proves nobody")
+	case r.As.IsNull():
+	case r.As.Domain().IsZero():
+		return errors.New("as is a mailbox in a domain")
+	case !r.Allow:
+		return errors.New("as is for a rule that allows")
+	case who.IsZero(), who.IsAny(), slices.Contains(who.Labels(), "*"), who.IsUser() && !(one && uid != ""):
+		return errors.New("as is one name for one client or user: the pattern has no star")
+	}
+	for _, q := range r.Quotas {
+		if q.N < 1 || q.Per <= 0 || q.Of == "" || q.Each == "" {
+			return errors.New("an empty quota")
+		}
+	}
+	for _, n := range r.Networks {
+		if !n.IsValid() {
+			return errors.New("an empty network")
+		}
+	}
+	return nil
+}
+
+// fits says whether a rule for who can hold the pattern.
+func (p AddressPattern) fits(who pattern.Pattern, as mailaddr.Address) error {
+	switch {
+	case p.kind == noAddress:
+		return errors.New("an empty address pattern")
+	case p.kind == ownAddress && !who.IsUser() && as.IsNull():
+		return errors.New(`"own" is for users, and for clients with as; others have no address of their own`)
+	case p.kind == madeAddress:
+		return p.made.fits(who)
+	}
+	return nil
 }
 
 func newAuthzid(a Authzid) (Authzid, error) {
@@ -170,5 +303,17 @@ func normalWho(p pattern.Pattern) (pattern.Pattern, error) {
 	return p.WithUID(id.UID), nil
 }
 
-// name calls a rule as logs and `check` do: its pattern and its place.
+// name calls a rule as logs and `check` do: its pattern, or its networks, and its place.
+func (r Rule) name() string {
+	if !r.Who.IsZero() {
+		return name(r.Who, r.Line)
+	}
+	words := make([]string, len(r.Networks))
+	for i, n := range r.Networks {
+		words[i] = n.String()
+	}
+	return fmt.Sprintf("%q (line %d)", strings.Join(words, " "), r.Line)
+}
+
+// name calls a pattern with its place.
 func name(p pattern.Pattern, line int) string { return fmt.Sprintf("%q (line %d)", p, line) }

@@ -16,8 +16,8 @@ const postmasterLocal = "postmaster"
 
 // RelayRecipient decides about a recipient that anybody may send to. It is known
 // when its domain is a relay domain, or when it is a postmaster of ours; only
-// then v.Allow says whether the mailbox exists. Subaddresses are not stripped:
-// whether rick+lists exists is for the list of recipients to say.
+// then v.Allow says whether the mailbox exists. Where a domain
+// has subaddresses, rick+lists exists when rick does.
 func (r *Rules) RelayRecipient(to mailaddr.Address) (known bool, v Verdict) {
 	if r == nil || to.IsNull() {
 		return false, Verdict{Reason: NotRelayDomain}
@@ -28,7 +28,7 @@ func (r *Rules) RelayRecipient(to mailaddr.Address) (known bool, v Verdict) {
 		return true, Verdict{Allow: true}
 	case !relayed:
 		return false, Verdict{Reason: NotRelayDomain}
-	case d.Any || d.Recipients[to.Key()]:
+	case d.Any || d.Recipients[to.Key()] || d.Recipients[r.plain(to).Key()]:
 		return true, Verdict{Allow: true}
 	}
 	return true, Verdict{Reason: UnknownMailbox}

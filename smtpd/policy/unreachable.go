@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Unreachable returns a sentence for each rule that can never decide anything,
@@ -17,14 +18,18 @@ func (r *Rules) Unreachable() []string {
 	var out []string
 	for _, i := range r.fileOrder() {
 		rule := r.rules[i]
+		if !rule.Until.IsZero() && !r.now().Before(rule.Until) {
+			out = append(out, fmt.Sprintf("rule %s ended with %s", rule.name(), rule.Until.Add(-1).Format(time.DateOnly)))
+			continue
+		}
 		if why := neverClient(rule); why != "" {
-			out = append(out, fmt.Sprintf("rule %s can never match: %s", name(rule.Who, rule.Line), why))
+			out = append(out, fmt.Sprintf("rule %s can never match: %s", rule.name(), why))
 			continue
 		}
 		for j, other := range r.rules {
 			if i != j && hides(other, rule, j < i) {
 				out = append(out, fmt.Sprintf("rule %s can never decide: rule %s always does before it",
-					name(rule.Who, rule.Line), name(other.Who, other.Line)))
+					rule.name(), other.name()))
 				break
 			}
 		}
@@ -45,7 +50,7 @@ func (r *Rules) fileOrder() []int {
 // hides reports whether other decides whenever rule could; before says that it
 // stands before rule in the order of the rules.
 func hides(other, rule Rule, before bool) bool {
-	if !other.Who.Covers(rule.Who) || !holdsWherever(other, rule) {
+	if !other.Who.Covers(rule.Who) || !holdsWherever(other, rule) || other.conditional() {
 		return false
 	}
 	switch {
@@ -58,6 +63,12 @@ func hides(other, rule Rule, before bool) bool {
 	default:
 		return false // an allow never hides a deny
 	}
+}
+
+// conditional reports whether more than its pattern and its listeners decides about
+// the rule.
+func (r Rule) conditional() bool {
+	return len(r.Networks) > 0 || len(r.Proved) > 0 || r.Group != "" || !r.Until.IsZero()
 }
 
 // holdsWherever reports whether other holds on every listener where rule does.

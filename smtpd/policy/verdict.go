@@ -13,12 +13,13 @@ const (
 	RecipientRefused        // the chosen rule does not allow this recipient
 	NotRelayDomain          // the recipient is in none of our relay domains
 	UnknownMailbox          // it is, but there is no such mailbox
+	AuthorRefused           // the chosen rule does not allow this address in the From field
 )
 
 var reasonWords = [...]string{
 	NoIdentity: "no-identity", NoRule: "no-rule", Denied: "denied",
 	SenderRefused: "sender-refused", RecipientRefused: "recipient-refused",
-	NotRelayDomain: "not-a-relay-domain", UnknownMailbox: "unknown-mailbox",
+	NotRelayDomain: "not-a-relay-domain", UnknownMailbox: "unknown-mailbox", AuthorRefused: "author-refused",
 }
 
 // String returns the stable word; "" for the zero Reason.
