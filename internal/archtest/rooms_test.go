@@ -17,8 +17,9 @@ var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
 	"config":       "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":        "smtpd/wire smtpd/policy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
+	"smtpd":        "smtpd/wire smtpd/policy smtpd/proxy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
 	"smtpd/wire":   "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
+	"smtpd/proxy":  "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
 	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
@@ -75,6 +76,7 @@ var libraries = map[string]string{
 	"go.etcd.io/bbolt":               "queue/boltstore",
 	"github.com/emersion/go-smtp":    "smtpd smtpd/wire",
 	"github.com/emersion/go-sasl":    "smtpd smtpd/wire saslext",
+	"github.com/pires/go-proxyproto": "smtpd/proxy",
 	"github.com/pelletier/go-toml":   "config",
 	"github.com/spf13/cobra":         "cmd/dancemta",
 	"github.com/prometheus":          "internal/metrics",

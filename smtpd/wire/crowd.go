@@ -103,7 +103,6 @@ var refusals = map[Kind]string{
 // enter finds a place for a peer, or says by the kind of an event why there is none.
 func (c *Crowd) enter(peer net.Addr) (*place, Kind, string) {
 	p := &place{crowd: c}
-	p.address, p.network = networksOf(peer)
 	if c.o.Overload != nil {
 		if why := c.o.Overload(); why != "" {
 			return nil, Overloaded, why
@@ -112,18 +111,28 @@ func (c *Crowd) enter(peer net.Addr) (*place, Kind, string) {
 	if !c.all.TryEnter() {
 		return nil, TooManyConnections, ""
 	}
-	if p.address.IsValid() {
-		if !c.addresses.TryEnter(p.address) {
-			c.all.Leave()
-			return nil, TooManyFromPeer, p.address.String()
-		}
-		if !c.networks.TryEnter(p.network) {
-			c.addresses.Leave(p.address)
-			c.all.Leave()
-			return nil, TooManyFromNetwork, p.network.String()
-		}
+	if kind, why := p.count(peer); kind != 0 {
+		c.all.Leave()
+		return nil, kind, why
 	}
 	return p, 0, ""
+}
+
+// count counts a place for its peer's networks, or says why there are too many.
+func (p *place) count(peer net.Addr) (Kind, string) {
+	address, network := networksOf(peer)
+	if !address.IsValid() {
+		return 0, ""
+	}
+	if !p.crowd.addresses.TryEnter(address) {
+		return TooManyFromPeer, address.String()
+	}
+	if !p.crowd.networks.TryEnter(network) {
+		p.crowd.addresses.Leave(address)
+		return TooManyFromNetwork, network.String()
+	}
+	p.address, p.network = address, network
+	return 0, ""
 }
 
 // leave gives the place back.

@@ -45,6 +45,10 @@ func newSession() string { return rand.Text()[:10] }
 
 func (k *link) start() {
 	defer k.rescue()
+	if !k.introduce() {
+		k.close()
+		return
+	}
 	switch {
 	case !k.srv.cfg.Implicit:
 	case k.place.beginHandshake():

@@ -143,7 +143,11 @@ func (s *Server) unlisten(l net.Listener) {
 
 // accept begins a connection, or refuses it at once.
 func (s *Server) accept(raw net.Conn) {
-	p, kind, why := s.crowd.enter(raw.RemoteAddr())
+	peer := raw.RemoteAddr()
+	if _, ok := raw.(Introduced); ok {
+		peer = nil // of the proxy; see link.introduce
+	}
+	p, kind, why := s.crowd.enter(peer)
 	if p == nil {
 		s.refuse(raw, kind, why)
 		return
