@@ -71,12 +71,23 @@ func (c Charge) affords(b *bucket[string], now time.Time) bool {
 	if c.Rate.none() || c.Tokens < 0 || c.Tokens > c.Rate.N {
 		return false
 	}
-	full := now
-	if b != nil && b.full.After(now) {
-		full = b.full
-	}
-	return full.Add(c.price()).Sub(now) <= c.token()*time.Duration(c.Rate.N)
+	return c.full(b, now).Add(c.price()).Sub(now) <= c.depth()
 }
+
+// full is when the bucket will be, without this charge. One that would be full later
+// than an empty one is of a clock that went wrong, or of a file that was edited: it
+// is empty, and no more.
+func (c Charge) full(b *bucket[string], now time.Time) time.Time {
+	switch {
+	case b == nil || b.full.Before(now):
+		return now
+	case b.full.Sub(now) > c.depth():
+		return now.Add(c.depth())
+	}
+	return b.full
+}
+
+func (c Charge) depth() time.Duration { return c.token() * time.Duration(c.Rate.N) }
 
 func (c Charge) token() time.Duration { return max(c.Rate.Per/time.Duration(c.Rate.N), 1) }
 func (c Charge) price() time.Duration { return c.token() * time.Duration(c.Tokens) }
@@ -88,10 +99,7 @@ func (q *Quotas) take(c Charge, now time.Time) {
 		q.byKey[c.Account] = b
 		heap.Push(&q.fuller, b)
 	}
-	if b.full.Before(now) {
-		b.full = now
-	}
-	b.full = b.full.Add(c.price())
+	b.full = c.full(b, now).Add(c.price())
 	heap.Fix(&q.fuller, b.index)
 }
 

@@ -80,6 +80,16 @@ func TestQuotasKept(t *testing.T) {
 	if next.Take([]limit.Charge{charge("eve", hourly, 4)}) != -1 {
 		t.Error("eve has all")
 	}
+	if err := next.Restore([]byte(`{"version":1,"full":{"rick":"2199-01-01T00:00:00Z"}}`)); err != nil || next.Take([]limit.Charge{charge("rick", hourly, 1)}) != 0 {
+		t.Errorf("far in the future: %v", err)
+	}
+	if err := next.Restore([]byte(`{"version":1,"full":{"rick":"2026-01-01T01:30:00Z"}}`)); err != nil { // 70 minutes from now
+		t.Error(err)
+	}
+	c.wait(15 * time.Minute)
+	if next.Take([]limit.Charge{charge("rick", hourly, 1)}) != 0 {
+		t.Error("a token of an account that is empty for 55 minutes more")
+	}
 	small := limit.NewQuotas(1, newClock().time)
 	var many []string
 	for i := range 5 {
