@@ -7,6 +7,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"dancemta/internal/foreign"
 )
 
 const (
@@ -66,7 +68,7 @@ func (c *Client) AuthPlain(ctx context.Context, user, password string) error {
 	response := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 	if e := c.login(ctx, "AUTH PLAIN "+response); e != nil {
 		e.Reply.Text = hide(e.Reply.Text, response, password)
-		if e.Err != nil && e.Error() != hide(e.Error(), response, password) {
+		if e.Err != nil && e.Err.Error() != hide(e.Err.Error(), response, password) {
 			e.Err = errors.New(hide(e.Err.Error(), response, password))
 		}
 		return e
@@ -74,11 +76,31 @@ func (c *Client) AuthPlain(ctx context.Context, user, password string) error {
 	return nil
 }
 
+// hide keeps what a server was told out of what it says: its text goes to logs and to
+// senders.
 func hide(text string, secrets ...string) string {
 	for _, s := range secrets {
 		text = strings.ReplaceAll(text, s, "***")
 	}
+	for _, s := range secrets {
+		if holdsPart(text, foreign.ASCII(s, len(s))) {
+			return "its words are not shown, they hold a part of what it was told"
+		}
+	}
 	return text
+}
+
+// minPart is how many signs of a secret in a row are no chance.
+const minPart = 6
+
+// holdsPart finds what is left of a secret when a text was cleaned or cut.
+func holdsPart(text, secret string) bool {
+	for i := 0; i+minPart <= len(secret); i++ {
+		if strings.Contains(text, secret[i:i+minPart]) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) login(ctx context.Context, command string) *Error {
