@@ -52,8 +52,41 @@ delivers it onward. "dancemta demo" shows all of it on this machine alone.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(err, fmt.Sprintf("%q lists the flags", c.CommandPath()+" --help"))
 	})
-	root.AddCommand(newServe(), newCheck(), newQueue(), newStatus(), newDemo(), newTLSA(), newUserCert(), newKey(), newDKIM(), newVerify(), newExplain(), newProbe(), newSend(), newVersion(), newMan())
+	addGroup(root, "Run a server:", newServe(), newCheck(), newStatus(), newQueue())
+	addGroup(root, "Ask why:", newExplain(), newProbe(), newVerify())
+	addGroup(root, "Make keys, certificates and DNS records:", newKey(), newTLSA(), newUserCert(), newDKIM())
+	addGroup(root, "Send mail:", newSend())
+	addGroup(root, "See it, and read on:", newDemo(), newVersion(), newMan())
+	root.SetHelpCommandGroupID("See it, and read on:")
+	root.SetCompletionCommandGroupID("See it, and read on:")
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.RunE = help // cobra's own shows another page to whoever mistypes a word
+		}
+	}
 	return root
+}
+
+// addGroup adds commands that the help lists under a title.
+func addGroup(to *cobra.Command, title string, commands ...*cobra.Command) {
+	to.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, c := range commands {
+		c.GroupID = title
+	}
+	to.AddCommand(commands...)
+}
+
+func help(c *cobra.Command, args []string) error {
+	found, rest, err := c.Root().Find(args)
+	if err != nil {
+		return usage(err)
+	}
+	if err := noArgs(found, rest); err != nil {
+		return err
+	}
+	found.InitDefaultHelpFlag()
+	return found.Help()
 }
 
 // noArgs refuses a word that is no command, also where cobra would only print
@@ -63,9 +96,11 @@ func noArgs(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := fmt.Sprintf("%q lists the commands", c.CommandPath()+" --help")
-	c.SuggestionsMinimumDistance = 2 // letters: cobra's own default, where it is not lost
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = fmt.Sprintf("did you mean %q?", c.CommandPath()+" "+near[0])
+	for _, c.SuggestionsMinimumDistance = range []int{1, 2} { // letters
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("did you mean %q?", c.CommandPath()+" "+near[0])
+			break
+		}
 	}
 	return usage(fmt.Errorf("unknown word %q after %q", args[0], c.CommandPath()), hint)
 }

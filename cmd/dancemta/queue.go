@@ -22,10 +22,9 @@ import (
 
 func newQueue() *cobra.Command {
 	c := &cobra.Command{Use: "queue", Short: "See and change the mail in the queue", Args: noArgs, RunE: needsCommand}
-	c.AddCommand(newQueueList(), newQueueShow(), newQueueCat())
-	c.AddCommand(newQueueEdits()...)
-	c.AddCommand(newQueueSuspend(), newQueueResume(), newQueueStats())
-	c.AddCommand(newQueueVerify(), newQueueExport(), newQueueImport(), newQueueCompact())
+	addGroup(c, "Look:", newQueueList(), newQueueShow(), newQueueCat(), newQueueStats())
+	addGroup(c, "Change:", append(newQueueEdits(), newQueueSuspend(), newQueueResume())...)
+	addGroup(c, "Look after the store:", newQueueExport(), newQueueImport(), newQueueVerify(), newQueueCompact())
 	addFilterHelp(c)
 	return c
 }
