@@ -80,6 +80,7 @@ type messageRecord struct {
 	Helo        string        `json:"helo,omitempty"`
 	Peer        string        `json:"peer,omitempty"`
 	Arrived     int64         `json:"arrived"` // nanoseconds since 1970
+	Expires     int64         `json:"expires,omitempty"`
 	Size        int64         `json:"size"`
 	Spool       bool          `json:"spool,omitempty"`  // the body is a file
 	Sum         uint32        `json:"crc32c,omitempty"` // of the body; 0: not known
@@ -150,6 +151,9 @@ func newMessageRecord(env queue.Envelope, c content) messageRecord {
 		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, TLSOptional: env.TLSOptional,
 		EnvelopeID: env.EnvelopeID, Return: env.Return,
 	}
+	if !env.Expires.IsZero() {
+		r.Expires = env.Expires.UnixNano()
+	}
 	for i, to := range env.Recipients {
 		r.Recipients = append(r.Recipients, address{to.Address})
 		if to.Notify != 0 || to.Original != "" {
@@ -165,6 +169,9 @@ func (r *messageRecord) envelope(id queue.ID) queue.Envelope {
 		Helo: r.Helo, Peer: r.Peer, Arrived: time.Unix(0, r.Arrived),
 		SMTPUTF8: r.SMTPUTF8, RequireTLS: r.RequireTLS, TLSOptional: r.TLSOptional,
 		EnvelopeID: r.EnvelopeID, Return: r.Return,
+	}
+	if r.Expires != 0 {
+		env.Expires = time.Unix(0, r.Expires)
 	}
 	for _, a := range r.Recipients {
 		env.Recipients = append(env.Recipients, queue.Recipient{Address: a.Address})
@@ -212,6 +219,9 @@ func (u *unitRecord) open() int {
 func decode(what string, key, value []byte, into any) error {
 	if value == nil {
 		return fmt.Errorf("%s %q: %w: it is missing", what, key, ErrDamaged)
+	}
+	if r, ok := into.(scanned); ok && r.scan(value) {
+		return nil
 	}
 	if err := json.Unmarshal(value, into); err != nil {
 		return fmt.Errorf("%s %q: %w: %v", what, key, ErrDamaged, err)
