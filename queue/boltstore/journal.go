@@ -26,7 +26,9 @@ import (
 //	SHA-256 of the generation's salt and all of that, its first 16 octets,
 //
 // then the payload (redo.go), then zeros. Numbers are big-endian. The first slot
-// holds journalMagic instead.
+// holds journalMagic instead, and a random name of the file, which the bucket meta
+// repeats: a journal that somebody put beside another queue.db is not taken for an
+// empty one.
 //
 // Each checkpoint begins a new generation with a new random salt, which is kept in
 // the bucket meta together with the number of the last record that the checkpoint
@@ -42,6 +44,7 @@ const (
 	headSize = 48
 	sumSize  = 16
 	saltSize = 16
+	nameSize = 16
 	// Written ahead with zeros: a flush within them has no names, sizes or extents to
 	// write, and so stays one.
 	journalStep = 1 << 20
@@ -51,24 +54,29 @@ var keyJournal = []byte("journal")
 
 // generation is the value of the key "journal".
 type generation struct {
-	Sequence uint64 `json:"sequence"` // of the last record that bbolt holds
+	Sequence uint64 `json:"sequence"` // no record up to here is of this generation or a later one
 	Salt     []byte `json:"salt"`
-	Open     bool   `json:"open"` // there may be records; false after an orderly end
+	Open     bool   `json:"open"`           // there may be records; false after an orderly end
+	Name     []byte `json:"name,omitempty"` // of the file; empty: by an older program, which gave none
 }
 
-func newGeneration(sequence uint64, open bool) generation {
+// after makes the generation that follows the record last. Its number is left out:
+// there may be half a record of it, of which nobody was told.
+func after(last uint64, open bool, name []byte) generation {
 	salt := make([]byte, saltSize)
 	rand.Read(salt) // never fails
-	return generation{Sequence: sequence, Salt: salt, Open: open}
+	return generation{Sequence: last + 1, Salt: salt, Open: open, Name: name}
 }
 
-// readGeneration returns nil for a store that never had a journal.
+// readGeneration returns that of a store, or one without records for a store that
+// never had a journal.
 func readGeneration(tx *bolt.Tx) (*generation, error) {
 	value := tx.Bucket(bucketMeta).Get(keyJournal)
-	if value == nil {
-		return nil, nil
-	}
 	g := new(generation)
+	if value == nil {
+		g.Salt = after(0, false, nil).Salt
+		return g, nil
+	}
 	if err := decode("meta", keyJournal, value, g); err != nil {
 		return nil, err
 	}
@@ -127,8 +135,9 @@ type journal struct {
 	step func(string)
 }
 
-// openJournal opens the file for writing; what it holds has been replayed.
-func openJournal(path string, o *Options) (*journal, error) {
+// openJournal opens the file for writing; what it holds has been replayed. g is the
+// generation of that.
+func openJournal(path string, g *generation, o *Options) (*journal, error) {
 	f, err := o.disk.OpenJournal(path)
 	if err != nil {
 		return nil, err
@@ -137,19 +146,30 @@ func openJournal(path string, o *Options) (*journal, error) {
 	info, err := f.Stat()
 	if err == nil {
 		// What goes beyond whole slots was cut off while it grew.
-		j.size = info.Size() / slotSize * slotSize
+		j.size = max(slotSize, info.Size()/slotSize*slotSize)
 	}
-	if err == nil && j.size < slotSize {
-		first := make([]byte, slotSize)
-		copy(first, journalMagic)
-		_, err = f.WriteAt(first, 0)
-		j.size = slotSize
+	if g.Open && len(g.Name) > 0 {
+		j.Name = g.Name // it has been compared
+	} else if err == nil {
+		err = j.christen()
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return j, nil
+}
+
+// christen writes the first slot, which is durable before anything says that it must
+// be there.
+func (j *journal) christen() error {
+	first := make([]byte, slotSize)
+	j.Name = first[copy(first, journalMagic):][:nameSize]
+	rand.Read(j.Name) // never fails
+	if _, err := j.f.WriteAt(first, 0); err != nil {
+		return err
+	}
+	return j.f.Sync()
 }
 
 // begin makes the journal empty, after the commit of g.
@@ -225,17 +245,24 @@ type replayer struct {
 	last uint64 // record that was read
 }
 
-// first checks the first slot. A file that ends within it was being made.
+// first checks the first slot. Where there can be no records, a file that ends within
+// it, or holds nothing there, was being made.
 func (r *replayer) first() error {
-	if r.size < slotSize {
+	if r.size < slotSize && r.Open {
+		return fmt.Errorf("%w: it is cut off, and may have held messages that were accepted", ErrDamaged)
+	} else if r.size < slotSize {
 		return nil
 	}
-	first := make([]byte, len(journalMagic))
+	first := make([]byte, len(journalMagic)+nameSize)
 	if _, err := r.f.ReadAt(first, 0); err != nil {
 		return err
 	}
-	if string(first) != journalMagic && !(bytes.Equal(first, make([]byte, len(first)))) {
+	name, isJournal := bytes.CutPrefix(first, []byte(journalMagic))
+	switch {
+	case !isJournal && (r.Open || !bytes.Equal(first, make([]byte, len(first)))):
 		return fmt.Errorf("%w: it is no journal, or one of a later version", ErrDamaged)
+	case r.Open && len(r.Name) > 0 && !bytes.Equal(name, r.Name):
+		return fmt.Errorf("%w: it belongs to another queue.db", ErrDamaged)
 	}
 	return nil
 }
@@ -244,6 +271,12 @@ func (r *replayer) run(apply func([]byte) error) error {
 	at := int64(slotSize)
 	for {
 		payload, err := r.record(at)
+		if err != nil {
+			return err
+		}
+		if payload == nil && at == slotSize {
+			err = r.notLater()
+		}
 		if err != nil {
 			return err
 		}
@@ -283,6 +316,31 @@ func (r *replayer) record(at int64) ([]byte, error) {
 		return nil, nil
 	}
 	return payload, nil
+}
+
+// notLater makes sure that the first record, which is none of this generation, is not
+// of a later one: then queue.db is an old copy. In this place is never a body of a
+// message, which could look so.
+func (r *replayer) notLater() error {
+	head := make([]byte, headSize)
+	if slotSize+headSize > r.size {
+		return nil
+	}
+	if _, err := r.f.ReadAt(head, slotSize); err != nil {
+		return err
+	}
+	length, sequence := int64(binary.BigEndian.Uint32(head[4:])), binary.BigEndian.Uint64(head[8:])
+	if !bytes.HasPrefix(head, []byte(recordMagic)) || sequence <= r.Sequence+1 || slotSize+headSize+length > r.size {
+		return nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(r.f, slotSize+headSize, length)); err != nil {
+		return err
+	}
+	if !bytes.Equal(sum.Sum(nil)[:sumSize], head[16:32]) {
+		return nil
+	}
+	return fmt.Errorf("%w: it is newer than queue.db, which does not hold what it follows", ErrDamaged)
 }
 
 // nothingAfter makes sure that the records end at a place: the next is written

@@ -128,7 +128,7 @@ func (s *Store) keep(t *txn, makesRoom bool) error {
 func (s *Store) checkpoint(open bool) error {
 	s.table.Lock()
 	defer s.table.Unlock()
-	g := newGeneration(s.journal.last, open)
+	g := after(s.journal.last, open, s.journal.Name)
 	err := guarded(func() error {
 		if err := g.write(s.table.tx); err != nil {
 			return err
@@ -173,11 +173,11 @@ func (s *Store) undo() {
 // checkpoint of it, which begins the journal anew. It ends with the transaction open.
 func (s *Store) replay() error {
 	path := filepath.Join(s.dir, journalName)
-	if err := s.replayTable(path); err != nil {
+	g, err := s.replayTable(path)
+	if err != nil {
 		return err
 	}
-	var err error
-	if s.journal, err = openJournal(path, &s.o); err != nil {
+	if s.journal, err = openJournal(path, g, &s.o); err != nil {
 		return err
 	}
 	s.journal.last = s.replayed
@@ -194,15 +194,15 @@ func (s *Store) replay() error {
 	return nil
 }
 
-// replayTable opens the transaction and does in it what the journal holds.
-func (s *Store) replayTable(path string) error {
-	var g *generation
-	err := s.view(func(tx *bolt.Tx) (err error) { g, err = readGeneration(tx); return err })
+// replayTable opens the transaction and does in it what the journal holds, which is of
+// the generation g.
+func (s *Store) replayTable(path string) (g *generation, err error) {
+	err = s.view(func(tx *bolt.Tx) (err error) { g, err = readGeneration(tx); return err })
 	if err != nil {
-		return fmt.Errorf("queue file %s: %w", filepath.Join(s.dir, fileName), err)
+		return nil, fmt.Errorf("queue file %s: %w", filepath.Join(s.dir, fileName), err)
 	}
-	if err := s.openTable(); err != nil || g == nil {
-		return err
+	if err := s.openTable(); err != nil {
+		return nil, err
 	}
 	err = guarded(func() (err error) {
 		s.replayed, err = g.replay(path, func(list []byte) error {
@@ -211,7 +211,7 @@ func (s *Store) replayTable(path string) error {
 		})
 		return err
 	})
-	return journalError(path, err)
+	return g, journalError(path, err)
 }
 
 // journalError names the file, and the way back.
@@ -229,7 +229,7 @@ func journalError(path string, err error) error {
 func (s *Store) hasRecords() (has bool, err error) {
 	var g *generation
 	err = s.view(func(tx *bolt.Tx) (err error) { g, err = readGeneration(tx); return err })
-	if err != nil || g == nil {
+	if err != nil {
 		return false, err
 	}
 	path := filepath.Join(s.dir, journalName)

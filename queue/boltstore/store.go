@@ -221,7 +221,8 @@ func (s *Store) overlay(path string) error {
 	if err := s.prepare(false); err != nil { // another program may have been here meanwhile
 		return err
 	}
-	return s.replayTable(filepath.Join(s.dir, journalName))
+	_, err = s.replayTable(filepath.Join(s.dir, journalName))
+	return err
 }
 
 // makeFolder makes dir and its name durable.
