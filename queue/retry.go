@@ -44,8 +44,9 @@ func (q *Queue) expired(env Envelope) bool { return !q.clock.now().Before(q.o.ex
 
 // expiry returns the instant from which a deferred recipient of env fails.
 func (o *Options) expiry(env Envelope) time.Time {
+	end := env.Arrived.Add(o.Expire)
 	if env.Sender.IsNull() {
-		return env.Arrived.Add(o.BounceExpire)
+		end = env.Arrived.Add(o.BounceExpire)
 	}
-	return env.Arrived.Add(o.Expire)
+	return earliest(end, env.Expires)
 }

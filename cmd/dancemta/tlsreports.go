@@ -53,7 +53,7 @@ func (p *parts) countTLS() func(tlsrpt.Session) {
 // comes back of it.
 func (p *parts) submitReport(ctx context.Context, m tlsrpt.Mail) error {
 	return p.queue.Accept(ctx, queue.Envelope{
-		ID: queue.NewID(), Sender: m.Sender, Identity: reportsIdentity, TLSOptional: true,
+		ID: queue.NewID(), Sender: m.Sender, Identity: reportsIdentity, TLSOptional: true, Expires: m.Expires,
 		Recipients: []queue.Recipient{{Address: m.Recipient, Notify: queue.NotifyNever}},
 	}, bytes.NewReader(m.Body))
 }

@@ -79,6 +79,7 @@ type message struct {
 	Helo        string       `json:"helo,omitempty"`
 	Peer        string       `json:"peer,omitempty"`
 	Arrived     time.Time    `json:"arrived"`
+	Expires     time.Time    `json:"expires,omitzero"`
 	Size        int64        `json:"size"`
 	Units       []unit       `json:"destinations"`
 	Doubt       string       `json:"doubt,omitempty"`
@@ -135,6 +136,9 @@ func fromSaved(s queue.Saved) message {
 		SMTPUTF8: e.SMTPUTF8, RequireTLS: e.RequireTLS, TLSOptional: e.TLSOptional, EnvelopeID: e.EnvelopeID,
 		Return: e.Return, Helo: e.Helo, Peer: e.Peer, Arrived: e.Arrived.UTC(), Size: s.Size, Doubt: s.Doubt,
 	}
+	if !e.Expires.IsZero() {
+		m.Expires = e.Expires.UTC()
+	}
 	for _, r := range e.Recipients {
 		m.Recipients = append(m.Recipients, recipient{address{r.Address}, r.Notify, r.Original})
 	}
@@ -155,7 +159,7 @@ func (m *message) saved() queue.Saved {
 	s := queue.Saved{Size: m.Size, Doubt: m.Doubt, Envelope: queue.Envelope{
 		ID: m.ID, Sender: m.Sender.Address, Identity: m.Identity, Session: m.Session, EightBit: m.EightBit,
 		SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, TLSOptional: m.TLSOptional, EnvelopeID: m.EnvelopeID,
-		Return: m.Return, Helo: m.Helo, Peer: m.Peer, Arrived: m.Arrived,
+		Return: m.Return, Helo: m.Helo, Peer: m.Peer, Arrived: m.Arrived, Expires: m.Expires,
 	}}
 	for _, r := range m.Recipients {
 		s.Envelope.Recipients = append(s.Envelope.Recipients, queue.Recipient{Address: r.Address.Address, Notify: r.Notify, Original: r.Original})

@@ -26,7 +26,7 @@ func sample(n int, body string) queue.Saved {
 			ID: queue.ID(fmt.Sprintf("01KJN%015d", n)), Sender: mailaddr.MustParse("rick@partner.test"),
 			Recipients: []queue.Recipient{{Address: a, Notify: queue.NotifySuccess, Original: "rfc822;x@y"}, {Address: b}},
 			Identity:   "rick@partner.test", Session: "s", EightBit: true, SMTPUTF8: true, RequireTLS: true, TLSOptional: true,
-			EnvelopeID: "env id", Return: queue.ReturnHeaders, Helo: "mx", Peer: "192.0.2.7", Arrived: now,
+			EnvelopeID: "env id", Return: queue.ReturnHeaders, Helo: "mx", Peer: "192.0.2.7", Arrived: now, Expires: now.Add(time.Hour),
 		},
 		Size: int64(len(body)),
 		Units: []queue.SavedUnit{

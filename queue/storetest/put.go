@@ -27,6 +27,9 @@ func testPut(t *testing.T, open Open) {
 		env.EnvelopeID, env.Return = "QQ 314159", queue.ReturnHeaders
 		env.Recipients[1].Notify, env.Recipients[1].Original = queue.NotifySuccess|queue.NotifyDelay, "rfc822;two words@first.test"
 		env.Recipients[3].Notify = queue.NotifyNever
+		if size%2 == 1 {
+			env.Expires = after(time.Hour)
+		}
 		if size == 0 {
 			env.Sender = mailaddr.Address{}
 		}
@@ -94,10 +97,11 @@ func checkMessage(t *testing.T, s queue.Store, env queue.Envelope, body []byte) 
 
 func checkEnvelope(t *testing.T, got, want queue.Envelope) {
 	t.Helper()
-	if !got.Arrived.Equal(want.Arrived) || !slices.Equal(got.Recipients, want.Recipients) {
+	if !got.Arrived.Equal(want.Arrived) || !got.Expires.Equal(want.Expires) || !slices.Equal(got.Recipients, want.Recipients) {
 		t.Errorf("envelope: %+v, want %+v", got, want)
 	}
 	got.Arrived, want.Arrived, got.Recipients, want.Recipients = time.Time{}, time.Time{}, nil, nil
+	got.Expires, want.Expires = time.Time{}, time.Time{}
 	same(t, "envelope", got, want)
 }
 

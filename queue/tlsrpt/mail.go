@@ -14,7 +14,8 @@ import (
 // no bounce of it to anybody.
 type Mail struct {
 	Sender, Recipient mailaddr.Address
-	Body              []byte // header and body, signed
+	Body              []byte    // header and body, signed
+	Expires           time.Time // it is not tried any longer than until then: RFC 8460 5.5
 }
 
 // base64Line is how much of it stands in a line. RFC 2045 6.8

@@ -273,5 +273,5 @@ func (r *Reporter) sendTo(ctx context.Context, a about, to rua, packed []byte) e
 	if err != nil {
 		return fmt.Errorf("not sent by mail: %w", err)
 	}
-	return r.o.Submit(ctx, Mail{Sender: r.o.Contact, Recipient: to.mail, Body: signed})
+	return r.o.Submit(ctx, Mail{Sender: r.o.Contact, Recipient: to.mail, Body: signed, Expires: r.o.Now().Add(retryFor)})
 }
