@@ -262,6 +262,7 @@ type fakePeer struct {
 func (p fakePeer) TLS() (tls.ConnectionState, bool) { return p.state, p.secure }
 func (p fakePeer) Session() string                  { return "SESSION001" }
 func (p fakePeer) Context() context.Context         { return context.Background() }
+func (p fakePeer) Socket() net.Conn                 { return nil }
 func (p fakePeer) Extended() bool                   { return true }
 func (p fakePeer) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.7:4444"))

@@ -121,7 +121,7 @@ func (s *session) vouched(tx *transaction, from []mailaddr.Address) (bool, error
 		return false, nil
 	}
 	if tx.identity == "" {
-		if s.check == nil {
+		if s.check == nil && s.told.Client.IsZero() {
 			return false, nil
 		}
 		client, err := s.awaitClient()

@@ -108,6 +108,9 @@ func (s *session) refreshCheck() {
 
 // awaitClient returns the verdict about the certificate as a client's.
 func (s *session) awaitClient() (daneclient.Client, error) {
+	if !s.told.Client.IsZero() {
+		return s.toldClient()
+	}
 	if s.check == nil {
 		s.startCheck()
 	}
@@ -133,6 +136,10 @@ func (s *session) noCredential() error {
 
 // provenClient returns the client's name if it is proved by now, without waiting.
 func (s *session) provenClient() (dnsname.Name, bool) {
+	if !s.told.Client.IsZero() {
+		client, err := s.toldClient()
+		return client.Name, err == nil
+	}
 	if s.check == nil {
 		return dnsname.Name{}, false
 	}
@@ -148,6 +155,13 @@ func (s *session) provenClient() (dnsname.Name, bool) {
 // of the certificate where the listener logs users in by it, else the client.
 // The login is good for one transaction, so that no later MAIL waits for DNS.
 func (s *session) relayIdentity() (policy.Subject, string, error) {
+	if !s.told.User.IsZero() {
+		u, err := s.toldUser()
+		if err != nil {
+			return policy.Subject{}, "", err
+		}
+		return policy.Subject{User: u.Identity}, u.Identity.ASCIIDomain(), nil
+	}
 	if s.ImplicitLogin && s.takesUsers() && s.certified {
 		login, err := s.authenticator(s.opts.Rules()).Login(s.ctx, s.cred, "")
 		s.countLogin(byImplicit, err)
@@ -182,6 +196,8 @@ func (l Listener) needsLogin() bool { return l.Kind != Relay || l.ClientCertific
 func (s *session) userAtMail() (*userLogin, error) {
 	u := s.user
 	switch {
+	case !s.told.User.IsZero() && s.needsLogin():
+		return s.toldUser()
 	case u == nil && (!s.ImplicitLogin || !s.needsLogin() || !s.takesUsers() || !s.certified):
 		return nil, nil
 	case u == nil:

@@ -280,6 +280,7 @@ func (s *session) trace(tx *transaction, env queue.Envelope) trace {
 		helo:     s.helo(),
 		peer:     s.remote,
 		client:   tx.subject.Client,
+		told:     !s.told.Client.IsZero(),
 		hostname: s.opts.Hostname,
 		extended: s.conn.Extended(),
 		auth:     tx.auth,

@@ -22,6 +22,7 @@ import (
 	"dancemta/queue"
 	"dancemta/saslext"
 	"dancemta/smtpd/policy"
+	"dancemta/smtpd/proxy"
 	"dancemta/smtpd/wire"
 )
 
@@ -59,6 +60,9 @@ type Listener struct {
 	// it does not prove; without it the peer is nobody. With Require it ends that
 	// of every peer without an identity.
 	Abort bool
+	// Proxies introduce all peers here; nobody else is let in. Where one of them may
+	// assert identities there is no TLS of ours, and no certificate is asked for.
+	Proxies []proxy.Source
 }
 
 // Queue takes responsibility for messages. Accept reads body to its end and
@@ -141,6 +145,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{opts: o, fronts: map[string]*front{}}
 	for _, l := range o.Listeners {
 		f := &front{Server: s, Listener: l}
+		if f.believes() {
+			f.ClientCertificates = Off
+		}
 		if f.Names == (daneclient.Sources{}) {
 			f.Names.Certificate = true
 		}
@@ -175,7 +182,9 @@ func (o *Options) check() error {
 			return fmt.Errorf("listener %q: the name is missing or not unique", l.Name)
 		case l.Kind > Submissions || l.ClientCertificates > Require:
 			return fmt.Errorf("listener %s: unknown kind", l.Name)
-		case o.Certificate == nil && (l.Kind != Relay || l.ClientCertificates == Require):
+		case l.believes() && l.ClientCertificates == Require:
+			return fmt.Errorf("listener %s: certificates are the proxy's affair, which tells identities", l.Name)
+		case o.Certificate == nil && !l.believes() && (l.Kind != Relay || l.ClientCertificates == Require):
 			return fmt.Errorf("listener %s: needs TLS, and there is no certificate", l.Name)
 		}
 		names[l.Name] = true
@@ -195,8 +204,8 @@ func (f *front) newWire() (*wire.Server, error) {
 	return wire.New(wire.Config{
 		Hostname:      f.opts.Hostname.String(),
 		TLS:           tlsConfig,
-		Implicit:      f.Kind == Submissions,
-		RequireTLS:    f.Kind == Submission || f.ClientCertificates == Require,
+		Implicit:      f.Kind == Submissions && !f.believes(),
+		RequireTLS:    f.Kind == Submission && !f.believes() || f.ClientCertificates == Require,
 		SMTP:          f.smtpServer,
 		MaxRecipients: f.opts.MaxRecipients,
 		Crowd:         f.opts.Crowd,
@@ -209,7 +218,7 @@ func (f *front) newWire() (*wire.Server, error) {
 // tlsConfig never sets ClientCAs: DNS vouches for clients, so any certificate
 // may come, and an empty list of CAs invites all of them.
 func (f *front) tlsConfig() (*tls.Config, error) {
-	if f.opts.Certificate == nil {
+	if f.opts.Certificate == nil || f.believes() {
 		return nil, nil
 	}
 	c := &tls.Config{GetCertificate: f.opts.Certificate, MinVersion: tls.VersionTLS12}
@@ -264,6 +273,9 @@ func (s *Server) Serve(listener string, l net.Listener) error {
 	if f == nil {
 		l.Close()
 		return fmt.Errorf("smtpd: no listener %q", listener)
+	}
+	if len(f.Proxies) > 0 {
+		l = &proxy.Listener{Listener: l, Sources: f.Proxies, Allowed: f.allowsTold}
 	}
 	return f.wire.Serve(l)
 }

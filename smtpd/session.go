@@ -22,6 +22,7 @@ type peer interface {
 	Session() string
 	Context() context.Context
 	Extended() bool
+	Socket() net.Conn
 	RemoteAddr() net.Addr
 	LocalAddr() net.Addr
 }
@@ -47,6 +48,7 @@ type session struct {
 	cred      daneclient.Credential
 	certified bool // cred may give an identity
 
+	told  told // by a proxy
 	user  *userLogin
 	check *clientCheck
 	tx    *transaction
@@ -62,6 +64,7 @@ func newSession(f *front, p peer, helo func() string) *session {
 		s.cred, s.certified = f.Names.Credential(s.state, s.remote)
 	}
 	f.opts.Counters.Session(f.Kind, TLSVersion(s.state.Version)) // the zero state is that of no TLS
+	s.heed()
 	if s.Kind == Relay {
 		s.startCheck() // early, so that its end is seldom waited for
 	}

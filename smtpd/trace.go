@@ -15,6 +15,7 @@ type trace struct {
 	helo     string     // what the peer called itself: hostile text
 	peer     netip.Addr // its address
 	client   dnsname.Name
+	told     bool // client comes from a proxy
 	hostname dnsname.Name
 	extended bool // EHLO, not HELO
 	auth     bool // AUTH succeeded
@@ -34,7 +35,11 @@ func (t trace) field() string {
 	b.WriteString(" (" + t.address() + ")\r\n")
 	if !t.client.IsZero() {
 		// No registered clause or method tells of a DANE client, so a comment does.
-		b.WriteString("\t(client dane " + t.client.String() + ")\r\n")
+		method := "dane"
+		if t.told {
+			method = byProxy
+		}
+		b.WriteString("\t(client " + method + " " + t.client.String() + ")\r\n")
 	}
 	b.WriteString("\tby " + t.hostname.String() + " with " + t.protocol() + " id " + string(t.id))
 	if len(t.rcpts) == 1 { // with more, it would tell each recipient of the others (RFC 5321 7.2)
