@@ -24,6 +24,7 @@ type receiver struct {
 	ip     string
 	tls    string // as the log says it of mail to its domain
 	utf8   bool
+	asked  bool // its reports hold ENVID and ORCPT
 	opens  bool // later@ is let in as soon as there is a file $WORK/open
 	script string
 }
@@ -31,9 +32,9 @@ type receiver struct {
 // OpenSMTPD 6.8 of Debian 12 offers STARTTLS, but its handshakes fail in OpenSSL 3
 // whatever the key: good enough for mail in clear, and for none under DANE.
 var receivers = []receiver{
-	{name: "exim", ip: "127.0.0.2", tls: "dane: TLS1.3 verified 3 1 1", utf8: true, opens: true, script: eximScript},
+	{name: "exim", ip: "127.0.0.2", tls: "dane: TLS1.3 verified 3 1 1", utf8: true, asked: true, opens: true, script: eximScript},
 	{name: "opensmtpd", ip: "127.0.0.3", tls: "may: none", script: opensmtpdScript},
-	{name: "postfix", ip: "127.0.0.5", tls: "dane: TLS1.3 verified 3 1 1", utf8: true, script: postfixScript},
+	{name: "postfix", ip: "127.0.0.5", tls: "dane: TLS1.3 verified 3 1 1", utf8: true, asked: true, script: postfixScript},
 }
 
 // receiverStage is the lab, our relay, and real servers behind the MX records.
@@ -135,6 +136,7 @@ func TestStoriesReceivers(t *testing.T) {
 			s.start(t, r)
 			s.takesAll(t, r)
 			s.refuses(t, r)
+			s.reports(t, r)
 		})
 	}
 }
@@ -195,6 +197,34 @@ func (s *receiverStage) refuses(t *testing.T, r receiver) {
 		client.hand(t, "sensor7@partner.test", "", []string{"ann@dane.out.test"}, m.content())
 		waitLine(t, s.relay, `"msg":"deferred"`, `"rcpt":"ann@dane.out.test"`, `"tls":"dane: `)
 	}
+}
+
+// reports asks for a word of success: the server gives it, since it offers DSN, so
+// that we do not.
+func (s *receiverStage) reports(t *testing.T, r receiver) {
+	domain := "@" + r.name + ".out.test"
+	client := newDoor(t, s.relay.addresses["relay"])
+	client.hand(t, "asker@partner.test", " RET=HDRS ENVID=order+2B1", []string{"ann" + domain + " NOTIFY=SUCCESS ORCPT=rfc822;a+2Bn@partner.test"},
+		"Subject: case reported\r\n\r\nhello\r\n")
+	eventually(t, func() error {
+		files, err := filepath.Glob(filepath.Join(s.work, r.name, "new", "*"))
+		must(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			must(t, err)
+			report := strings.ReplaceAll(strings.ToLower(string(text)), "+2b", "+") // Exim shows xtext as it came
+			if !strings.Contains(report, "\naction: deliver") {
+				continue
+			}
+			for _, want := range []string{"original-envelope-id: order+1", "original-recipient: rfc822;a+n@partner.test"} {
+				if r.asked && !strings.Contains(report, want) {
+					t.Errorf("the report lacks %q:\n%s", want, report)
+				}
+			}
+			return os.Remove(file)
+		}
+		return fmt.Errorf("no report in %d files", len(files))
+	})
 }
 
 // arrives waits for these messages, and empties the mailbox: nothing else may lie there.

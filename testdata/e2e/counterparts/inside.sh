@@ -18,6 +18,9 @@ mount -t overlay overlay -o "lowerdir=/etc,upperdir=$work/inside/etc,workdir=$wo
 for dir in /run /var/spool /var/lib; do
 	mount -t tmpfs tmpfs $dir
 done
+# Some containers have one that only root may write to.
+mknod -m 666 "$work/inside/null" c 1 3
+mount --bind "$work/inside/null" /dev/null
 # The users that the packages would make.
 for user in Debian-exim opensmtpd opensmtpq dovecot dovenull; do
 	id $user > /dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $user
