@@ -35,7 +35,7 @@ var rooms = map[string]string{
 	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog",                                           // not how mail leaves
 	"queue/boltstore":          "queue queue/boltstore/pages internal/mailaddr",                                                           // not when, not how
 	"queue/storetest":          "queue internal/mailaddr",                                                                                 // no engine
-	"queue/archive":            "queue internal/mailaddr",                                                                                 // a stream: no store
+	"queue/archive":            "queue internal/foreign internal/mailaddr",                                                                // a stream: no store
 	"queue/filter":             "queue internal/mailaddr",                                                                                 // chooses, and changes nothing
 	"queue/boltstore/pages":    "",                                                                                                        // octets of a file: no mail
 	"queue/dsn":                "internal/foreign internal/mailaddr",                                                                      // pure

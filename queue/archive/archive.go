@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"time"
 
+	"dancemta/internal/foreign"
 	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 )
@@ -50,6 +51,8 @@ const (
 	maxEnvelope = 64 << 20
 	// A body up to here is read once into memory, a longer one twice from its file.
 	maxInMemory = 1 << 20
+	// A text of an envelope; the longest of ours is a reply of 512 octets.
+	maxForeign = 4 << 10
 )
 
 type head struct {
@@ -155,20 +158,23 @@ func fromSaved(s queue.Saved) message {
 	return m
 }
 
+// clean makes a text safe to show: who wrote the archive, nobody knows.
+func clean(s string) string { return foreign.Printable(s, maxForeign) }
+
 func (m *message) saved() queue.Saved {
-	s := queue.Saved{Size: m.Size, Doubt: m.Doubt, Envelope: queue.Envelope{
-		ID: m.ID, Sender: m.Sender.Address, Identity: m.Identity, Session: m.Session, EightBit: m.EightBit,
-		SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, TLSOptional: m.TLSOptional, EnvelopeID: m.EnvelopeID,
-		Return: m.Return, Helo: m.Helo, Peer: m.Peer, Arrived: m.Arrived, Expires: m.Expires,
+	s := queue.Saved{Size: m.Size, Doubt: clean(m.Doubt), Envelope: queue.Envelope{
+		ID: m.ID, Sender: m.Sender.Address, Identity: clean(m.Identity), Session: clean(m.Session), EightBit: m.EightBit,
+		SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, TLSOptional: m.TLSOptional, EnvelopeID: clean(m.EnvelopeID),
+		Return: m.Return, Helo: clean(m.Helo), Peer: clean(m.Peer), Arrived: m.Arrived, Expires: m.Expires,
 	}}
 	for _, r := range m.Recipients {
-		s.Envelope.Recipients = append(s.Envelope.Recipients, queue.Recipient{Address: r.Address.Address, Notify: r.Notify, Original: r.Original})
+		s.Envelope.Recipients = append(s.Envelope.Recipients, queue.Recipient{Address: r.Address.Address, Notify: r.Notify, Original: clean(r.Original)})
 	}
 	for _, u := range m.Units {
 		w := queue.SavedUnit{Destination: u.Destination, Attempts: u.Attempts, Next: u.Next, Told: u.Told}
 		for _, r := range u.Recipients {
 			w.Recipients = append(w.Recipients, queue.SavedRecipient{
-				Address: r.Address.Address, Result: r.Result, Reply: r.Reply, TLS: r.TLS, Held: r.Held, GivenUp: r.GivenUp,
+				Address: r.Address.Address, Result: r.Result, Reply: clean(r.Reply), TLS: clean(r.TLS), Held: r.Held, GivenUp: r.GivenUp,
 			})
 		}
 		s.Units = append(s.Units, w)
@@ -191,8 +197,8 @@ func (m *message) check(id queue.ID) error {
 	}
 	units := map[string]bool{}
 	for _, u := range m.Units {
-		if units[u.Destination] {
-			return fmt.Errorf("%s: destination %.80q stands twice", id, u.Destination)
+		if units[u.Destination] || len(u.Recipients) == 0 {
+			return fmt.Errorf("%s: destination %.80q stands twice, or without a recipient", id, u.Destination)
 		}
 		units[u.Destination] = true
 		for _, r := range u.Recipients {

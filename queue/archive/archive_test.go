@@ -229,6 +229,7 @@ func TestRefused(t *testing.T) {
 		"state twice":              func(m *message) { m.Units[0].Recipients = append(m.Units[0].Recipients, m.Units[0].Recipients[0]) },
 		"destination twice":        func(m *message) { m.Units = append(m.Units, unit{Destination: "one.test"}) },
 		"at a strange destination": func(m *message) { m.Units[0].Destination = "two.test" },
+		"nobody at a destination":  func(m *message) { m.Units = append(m.Units, unit{Destination: "../../x"}) },
 		"unknown result":           func(m *message) { m.Units[0].Recipients[0].Result = 9 },
 		"other size":               func(m *message) { m.Size = 2 },
 		"negative size":            func(m *message) { m.Size = -1 },
@@ -263,4 +264,58 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestForeignText: what an archive says goes to terminals, logs and notifications.
+func TestForeignText(t *testing.T) {
+	const hostile, safe = "a\r\nb\x1b[2J\u202e\u009bc", "a??b?[2J??c"
+	m := fromSaved(sample(1, "x"))
+	m.Identity, m.Session, m.EnvelopeID, m.Helo, m.Peer, m.Doubt = hostile, hostile, hostile, hostile, hostile, hostile
+	m.Recipients[0].Original = hostile
+	m.Units[0].Recipients[0].Reply, m.Units[0].Recipients[0].TLS = hostile, hostile
+	s := m.saved()
+	e, to := s.Envelope, s.Units[0].Recipients[0]
+	for name, got := range map[string]string{
+		"identity": e.Identity, "session": e.Session, "envid": e.EnvelopeID, "helo": e.Helo, "peer": e.Peer, "doubt": s.Doubt,
+		"orcpt": e.Recipients[0].Original, "reply": to.Reply, "tls": to.TLS,
+	} {
+		if got != safe {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	m.Doubt = strings.Repeat("x", 1<<20)
+	if n := len(m.saved().Doubt); n > maxForeign {
+		t.Errorf("doubt of %d octets", n)
+	}
+}
+
+// TestSparse: an entry whose octets are not there, but stand for more zeros than any
+// disk has, is refused before they are read.
+func TestSparse(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := fromSaved(sample(1, ""))
+	m.Size = 1 << 45
+	err = errors.Join(w.json("01KJN000000000000001.json", m), w.tar.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: "01KJN000000000000001.eml", Mode: 0o600, Format: tar.FormatPAX, PAXRecords: map[string]string{
+			"XNU.sparse.map": "35184372088832,0", "XNU.sparse.numblocks": "1", "XNU.sparse.size": "35184372088832", "XNU.sparse.name": "01KJN000000000000001.eml"},
+	}))
+	w.end.Messages++
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewReader(bytes.NewReader(bytes.ReplaceAll(b.Bytes(), []byte("XNU.sparse"), []byte("GNU.sparse"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, body, err := r.Next(); !errors.Is(err, ErrFormat) {
+		n := int64(0)
+		if err == nil {
+			n, _ = io.CopyN(io.Discard, body, 1<<24)
+		}
+		t.Errorf("%v, a body of %d octets or more", err, n)
+	}
 }

@@ -80,7 +80,21 @@ func (a *Reader) next() (*tar.Header, error) {
 	if h.Typeflag != tar.TypeReg {
 		return nil, fmt.Errorf("%w: entry %.80q is no file", ErrFormat, h.Name)
 	}
+	if isSparse(h) {
+		return nil, fmt.Errorf("%w: entry %.80q is sparse", ErrFormat, h.Name)
+	}
 	return h, nil
+}
+
+// isSparse says whether an entry has octets that are not in the archive: a short one
+// would fill a disk with zeros.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *Reader) finish(h *tar.Header) error {
