@@ -9,6 +9,7 @@ import (
 
 // asked is what MAIL asked for the message; the queue keeps it.
 type asked struct {
+	size       int64 // that the message is said to have; 0: nothing was said
 	eightBit   bool
 	utf8       bool   // RFC 6531: addresses and header may be UTF-8
 	requireTLS bool   // RFC 8689
@@ -17,7 +18,7 @@ type asked struct {
 }
 
 func askedOf(o *smtp.MailOptions) asked {
-	a := asked{eightBit: o.Body == smtp.Body8BitMIME, utf8: o.UTF8, requireTLS: o.RequireTLS, envid: o.EnvelopeID}
+	a := asked{size: o.Size, eightBit: o.Body == smtp.Body8BitMIME, utf8: o.UTF8, requireTLS: o.RequireTLS, envid: o.EnvelopeID}
 	switch o.Return {
 	case smtp.DSNReturnFull:
 		a.ret = queue.ReturnFull

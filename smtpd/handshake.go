@@ -126,7 +126,7 @@ func (f *front) judgeHandshake(ctx context.Context, cred daneclient.Credential) 
 		return err
 	}
 	// A user's name or certificate, which is never a client's.
-	users := saslext.Authenticator{Verifier: f.opts.Verifier, Rules: userRules{rules, listener}}
+	users := saslext.Authenticator{Verifier: f.opts.Verifier, Rules: userRules{rules, policy.Subject{Listener: listener}}}
 	if _, no := users.Login(ctx, cred, ""); no != nil {
 		// Login's comes second, so that it never is what must end the handshake: it asks
 		// the rules first, and who is refused would see by the alert whom they name.

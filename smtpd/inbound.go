@@ -39,12 +39,15 @@ func (u *unwanted) Error() string { return u.report.Detail() }
 
 // keep judges or signs a message and hands it to the queue, our results and our trace
 // on top. A message that should have a signature and cannot get it is not kept.
-func (s *session) keep(tx *transaction, env queue.Envelope, trace string, message io.Reader) (arrival, error) {
+func (s *session) keep(tx *transaction, env queue.Envelope, trace string, message *lead) (arrival, error) {
 	var a arrival
-	var err error
-	if s.judges(tx) {
+	err := s.checkAuthors(tx, message)
+	switch {
+	case err != nil:
+		return a, err
+	case s.judges(tx):
 		a, err = s.judge(tx, env, message)
-	} else {
+	default:
 		a, err = s.sign(tx, message)
 	}
 	if err != nil {

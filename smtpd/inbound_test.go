@@ -142,6 +142,7 @@ func TestNotJudged(t *testing.T) {
 			if c.off {
 				w.opts.Inbound = Inbound{}
 			}
+			w.anyAuthor()
 			k := w.talk(c.listener, c.peer)
 			if c.login {
 				k.expect("AUTH", k.auth(""), "235")

@@ -53,6 +53,8 @@ func storeAnswer(err error) answer {
 		return u.answer
 	}
 	switch {
+	case isBadAuthor(err):
+		return authorRefused
 	case errors.Is(err, errHops):
 		return tooManyHops
 	case errors.Is(err, errTooBig), queue.IsKind(err, queue.TooBig):
@@ -76,4 +78,9 @@ func reasonWord(err error) string {
 		return user.Reason.String()
 	}
 	return "unknown"
+}
+
+func isBadAuthor(err error) bool {
+	_, ok := errors.AsType[*badAuthor](err)
+	return ok
 }

@@ -67,8 +67,9 @@ func (s *session) verifyClient(rules *policy.Rules) (c daneclient.Client, err er
 	}()
 	ctx, cancel := context.WithTimeout(s.ctx, decisionTime)
 	defer cancel()
-	listener := s.listener()
-	return s.opts.Verifier.Client(ctx, s.cred, func(owner dnsname.Name) bool { return rules.AllowsClient(listener, owner) })
+	return s.opts.Verifier.Client(ctx, s.cred, func(owner dnsname.Name) bool {
+		return rules.Admits(policy.Subject{Listener: s.listener(), Client: owner, Proved: s.proof(), Remote: s.remote}).Allow
+	})
 }
 
 // logCheck writes the verdict down and counts it; one that the session's end cut
@@ -241,7 +242,7 @@ func (s *session) logLogin(l saslext.Login, how string) {
 }
 
 func (s *session) authenticator(rules *policy.Rules) *saslext.Authenticator {
-	return &saslext.Authenticator{Verifier: boundedAnchorer{s.opts.Verifier}, Rules: userRules{rules, s.listener()}}
+	return &saslext.Authenticator{Verifier: boundedAnchorer{s.opts.Verifier}, Rules: userRules{rules, policy.Subject{Listener: s.listener(), Proved: s.proof(), Remote: s.remote}}}
 }
 
 // boundedAnchorer gives each proof decisionTime. It cannot be the time of the
@@ -257,7 +258,11 @@ func (b boundedAnchorer) Anchored(ctx context.Context, owner dnsname.Name, cred 
 // userRules are the rules as saslext asks them, on one listener.
 type userRules struct {
 	*policy.Rules
-	listener policy.Listener
+	who policy.Subject // but for the user
 }
 
-func (r userRules) AllowsUser(id saslext.Identity) bool { return r.Rules.AllowsUser(r.listener, id) }
+func (r userRules) AllowsUser(id saslext.Identity) bool {
+	who := r.who
+	who.User = id
+	return r.Rules.Admits(who).Allow
+}

@@ -26,6 +26,10 @@ type transaction struct {
 	rule     string         // that let the last recipient through
 	anybody  bool           // somebody among rcpts gets mail from anybody
 	beyond   bool           // somebody among rcpts is not of our domains
+	network  bool           // by a rule for the network, without an identity
+	trouble  error          // why it is not known what rules may choose by
+	size     int64          // what the rule lets a message have; 0: as all
+	charged  bool           // the message has been taken from the quotas
 	taken    int            // RCPT commands accepted, repeated ones too
 	rcpts    []queue.Recipient
 	known    map[mailaddr.Address]bool // rcpts
@@ -85,7 +89,10 @@ func (s *session) identify(tx *transaction, r *refusal) bool {
 		return true // ordinary mail may follow, which asks for no identity
 	}
 	client, err := s.awaitClient()
-	if err != nil {
+	switch {
+	case err != nil && s.actAsNetwork(tx):
+		return s.mayUseSender(tx, r)
+	case err != nil:
 		r.answer, r.err = clientAnswer(err, true), err
 		return false
 	}
@@ -93,15 +100,20 @@ func (s *session) identify(tx *transaction, r *refusal) bool {
 	return s.mayUseSender(tx, r)
 }
 
-func (s *session) actAs(tx *transaction, who policy.Subject, identity string) {
-	who.Listener = s.listener()
-	tx.subject, tx.identity = who, identity
-}
-
-// mayUseSender asks the rules about tx's sender.
+// mayUseSender asks the rules about tx's sender, and about the size that was told.
 func (s *session) mayUseSender(tx *transaction, r *refusal) bool {
+	if !tx.isKnown(r) {
+		return false
+	}
 	v := s.opts.Rules().Sender(tx.subject, tx.sender)
-	return v.Allow || r.decided(v, tx)
+	if !v.Allow {
+		return r.decided(v, tx)
+	}
+	if size := s.opts.Rules().Terms(tx.subject).Size; size > 0 && tx.asked.size > size {
+		r.answer, r.rule = tooBig, v.Rule // RFC 1870 6.1
+		return false
+	}
+	return true
 }
 
 // decided fills in a refusal by the rules; it returns false. Who is proved and
@@ -160,6 +172,9 @@ func (s *session) mayReach(tx *transaction, to mailaddr.Address, r *refusal) boo
 		r.answer, r.reason = unknownUser, v.Reason.String()
 		return false
 	case ours && (s.Kind == Relay || strings.EqualFold(to.Local(), postmaster)):
+		if !s.mayStrangers(tx, r) {
+			return false
+		}
 		tx.anybody = true
 		return true
 	}
@@ -173,12 +188,15 @@ func (s *session) mayReach(tx *transaction, to mailaddr.Address, r *refusal) boo
 // mayRelay decides about a recipient that only identities may send to. On relay
 // listeners this is the place where a verdict about the certificate is awaited.
 func (s *session) mayRelay(tx *transaction, to mailaddr.Address, r *refusal) bool {
-	if tx.identity == "" && !s.prove(tx, r) {
+	if tx.identity == "" && !tx.network && !s.prove(tx, r) || !tx.isKnown(r) {
 		return false
 	}
 	v := s.opts.Rules().Recipient(tx.subject, tx.sender, to)
 	if !v.Allow {
 		return r.decided(v, tx)
+	}
+	if !s.holdsTo(tx, r) {
+		return false
 	}
 	tx.rule = v.Rule
 	return true
@@ -188,7 +206,10 @@ func (s *session) mayRelay(tx *transaction, to mailaddr.Address, r *refusal) boo
 // is none: to the peer in one text for all causes.
 func (s *session) prove(tx *transaction, r *refusal) bool {
 	who, identity, err := s.relayIdentity()
-	if err != nil {
+	switch {
+	case err != nil && s.actAsNetwork(tx):
+		return true
+	case err != nil:
 		r.answer, r.err = clientAnswer(err, false), err
 		return false
 	}
@@ -231,7 +252,7 @@ func (s *session) Data(body io.Reader) (err error) {
 	}
 	env := s.envelope(tx)
 	header := s.trace(tx, env).field()
-	in := &inspector{r: body, left: s.opts.MaxMessageBytes}
+	in := &inspector{r: body, left: s.maxBytes(tx)}
 	message := readHead(in)
 	env.TLSOptional = !env.RequireTLS && message.tlsOptional() // RFC 8689 4.1: the parameter wins
 	a, err := s.keep(tx, env, header, message)
@@ -240,6 +261,9 @@ func (s *session) Data(body io.Reader) (err error) {
 		r.answer, r.detail = storeAnswer(err), err.Error()
 		if u, ok := errors.AsType[*unwanted](err); ok {
 			r.about = u.about
+		}
+		if b, ok := errors.AsType[*badAuthor](err); ok {
+			r.rule, r.reason = b.rule, b.reason
 		}
 		if in.fault != nil { // the peer gave it up, or the wire did and has told the peer why
 			r.reason, r.detail = "aborted", fmt.Sprintf("after %d octets: %v", in.size, in.fault)

@@ -36,6 +36,8 @@ const (
 	senderNotOwned
 	relayRefused
 	recipientRefused
+	authorRefused
+	overQuota
 	unknownUser
 	cannotJudge
 
@@ -87,6 +89,9 @@ var answers = [answerCount]struct {
 	// With one, the caller's own identity is named.
 	senderNotOwned:   {553, 7, 1, "This sender address is not for", "sender-not-owned"},
 	recipientRefused: {550, 7, 1, "This recipient is not for", "recipient-refused"},
+
+	authorRefused: {550, 7, 1, "This address in the From field is not for", "author-refused"},
+	overQuota:     {450, 7, 1, "Over quota, try again later:", "over-quota"},
 
 	// RFC 4954 6. Clients forget their credential on 535, so it is never the
 	// reply to a trouble of DNS.

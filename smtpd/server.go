@@ -16,6 +16,7 @@ import (
 	"dancemta/daneclient"
 	"dancemta/daneclient/clientid"
 	"dancemta/internal/dnsname"
+	"dancemta/internal/limit"
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/maillog"
 	"dancemta/internal/msgauth"
@@ -103,13 +104,20 @@ type Options struct {
 	Certificate     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ExplainFlags    string // put behind the "dancemta explain" command of log lines
 	Listeners       []Listener
-	MaxMessageBytes int64       // 0: 50 MiB
-	MaxRecipients   int         // RCPT commands taken per message; 0: 100
-	Crowd           *wire.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
-	Limits          wire.Limits
-	Counters        Counters         // nil: nothing is counted
-	Logger          *slog.Logger     // nil: silent
-	Now             func() time.Time // nil: time.Now
+	MaxMessageBytes int64 // 0: 50 MiB
+	MaxRecipients   int   // RCPT commands taken per message; 0: 100
+	// Directory knows the groups that rules name. It is asked anew for each transaction;
+	// nil: where rules have groups, nobody gets anywhere.
+	Directory func() policy.Directory
+	// Quotas keeps the accounts of the quotas of rules and of StrangerQuotas, which are
+	// for peers without an identity; nil: there is nothing left in any.
+	Quotas         *limit.Quotas
+	StrangerQuotas []policy.Quota
+	Crowd          *wire.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
+	Limits         wire.Limits
+	Counters       Counters         // nil: nothing is counted
+	Logger         *slog.Logger     // nil: silent
+	Now            func() time.Time // nil: time.Now
 }
 
 // Server serves all listeners.

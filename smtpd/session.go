@@ -111,7 +111,7 @@ type refusal struct {
 // refuse logs r and returns its reply.
 func (s *session) refuse(r refusal) error {
 	about := r.about
-	if r.answer == senderNotOwned || r.answer == recipientRefused {
+	if r.answer == senderNotOwned || r.answer == recipientRefused || r.answer == authorRefused {
 		about = r.identity
 	}
 	e := r.answer.reply(s.log.ID, about)

@@ -41,6 +41,7 @@ func signing(t *testing.T) (*world, *fickleKey) {
 	}
 	w := newWorld(t, func(o *Options) { o.Signer = func() *msgauth.Signer { return s } })
 	verified(w.verifier, start.Add(time.Hour))
+	w.anyAuthor()
 	return w, k
 }
 
