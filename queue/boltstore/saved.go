@@ -85,6 +85,9 @@ func (s *Store) Restore(ctx context.Context, saved queue.Saved, body io.Reader) 
 	if err := s.known(id); err != nil {
 		return err
 	}
+	if err := room(s.o.disk, s.dir, s.o.MinFree+uint64(max(0, saved.Size)), s.o.MinInodes); err != nil {
+		return err
+	}
 	return s.takeIn(ctx, id, body, func(c content) (*insertion, error) {
 		if c.size != saved.Size {
 			return nil, fmt.Errorf("%s: body of %d octets, %d were saved", id, c.size, saved.Size)

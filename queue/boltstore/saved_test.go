@@ -183,3 +183,26 @@ func checkFixture(t testing.TB, s *Store) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 }
+
+// TestRestoreNeedsRoom: a body that would leave less on the disk than is to stay free
+// is not read: nobody bounds it as the door does.
+func TestRestoreNeedsRoom(t *testing.T) {
+	s := open(t, t.TempDir(), Options{MinFree: 1000, disk: &freeDisk{free: func() uint64 { return 1000 + large - 1 }, files: 1 << 20}})
+	a := mailaddr.MustParse("a@one.test")
+	saved := queue.Saved{Envelope: mail("one.test"), Size: large, Units: []queue.SavedUnit{{
+		Destination: "one.test", Recipients: []queue.SavedRecipient{{Address: a}}}}}
+	saved.Envelope.Recipients = queue.To(a)
+	read := 0
+	body := readerFunc(func(p []byte) (int, error) { read += len(p); return len(p), nil })
+	if err := s.Restore(t.Context(), saved, io.LimitReader(body, large)); !queue.IsKind(err, queue.Full) || read > 0 {
+		t.Errorf("%v, %d octets were read", err, read)
+	}
+	saved.Size = large - 1
+	if err := s.Restore(t.Context(), saved, strings.NewReader(strings.Repeat("x", large-1))); err != nil {
+		t.Error(err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
