@@ -226,6 +226,9 @@ type Route struct {
 	// rate: how many messages leave this way, evenly spread, as "60/m": those of all
 	// its domains together. Default: as many as are taken.
 	Rate Rate `toml:"rate"`
+	// connections: how many connections at once this way has, those of all its domains
+	// together. Default: as many as queue.concurrency and queue.per_destination permit.
+	Connections int `toml:"connections"`
 	// helo: our name in EHLO. Default: delivery.helo.
 	Helo dnsname.Name `toml:"helo"`
 }

@@ -98,7 +98,7 @@ func TestFull(t *testing.T) {
 			{Domain: "lists.example.org", NextHop: []Hop{"unix:/run/dovecot/lmtp", "10.0.0.6:24"}, Protocol: LMTP},
 			{Domain: "*.partner.example", Protocol: SMTP, TLS: TLSDANEOnly},
 			{Domain: "any", NextHop: []Hop{"smtp.provider.example:465", "smtp2.provider.example:465"}, Protocol: SMTP, TLS: TLSVerify, ImplicitTLS: true, Roots: SystemRoots,
-				Auth: LoginPlain, User: "relay@example.org", PasswordFile: in("smarthost.password"), Rate: Rate{1000, time.Hour}, Helo: name("out.example.org")},
+				Auth: LoginPlain, User: "relay@example.org", PasswordFile: in("smarthost.password"), Rate: Rate{1000, time.Hour}, Connections: 4, Helo: name("out.example.org")},
 			{Domain: "*.cluster.example", NextHop: []Hop{"in.cluster.example:587"}, Protocol: SMTP, Auth: LoginExternal,
 				ClientCertificate: in("client.pem"), ClientKey: in("client.key"), ClientName: OwnerName{name("_smtp-client.mx.example.org")}},
 		},
@@ -129,7 +129,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 112, "rule[2].from": 116, "authzid[0].to": 128, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 113, "rule[2].from": 117, "authzid[0].to": 129, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}

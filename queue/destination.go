@@ -45,7 +45,8 @@ type destinations struct {
 	mu     sync.Mutex
 	by     map[string]*destination
 	rates  rates
-	places [groups]int // taken, by group
+	shares map[string]int // visits, by Share.Key
+	places [groups]int    // taken, by group
 	plan   plan
 }
 
@@ -69,18 +70,19 @@ type plan struct {
 	by     map[string]int
 	places [groups]int
 	rates  map[string]int
+	shares map[string]int
 	wake   time.Time // when a rate permits more; zero: none holds anything back
 }
 
 func newDestinations(o *Options, now func() time.Time) *destinations {
-	return &destinations{o: o, now: now, by: map[string]*destination{}, rates: rates{by: map[string]time.Time{}}}
+	return &destinations{o: o, now: now, by: map[string]*destination{}, rates: rates{by: map[string]time.Time{}}, shares: map[string]int{}}
 }
 
 // begin is DueRequest.Begin.
 func (ds *destinations) begin() {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	ds.plan = plan{by: map[string]int{}, rates: map[string]int{}}
+	ds.plan = plan{by: map[string]int{}, rates: map[string]int{}, shares: map[string]int{}}
 }
 
 // leased is DueRequest.Leased.
@@ -90,6 +92,7 @@ func (ds *destinations) leased(name string) {
 	ds.plan.by[name]++
 	ds.plan.places[ds.group(ds.by[name], ds.now())]++
 	ds.plan.rates[ds.rate(name).Key]++
+	ds.plan.shares[ds.share(name).Key]++
 }
 
 // wake is when a rate permits what it held back at the last request.
@@ -109,7 +112,7 @@ func (ds *destinations) limit(name string) int {
 	if d != nil {
 		visits += d.visits
 	}
-	if visits >= ds.visits(d, now) || !ds.room(ds.group(d, now)) {
+	if visits >= ds.visits(d, now) || !ds.room(ds.group(d, now)) || ds.shareFull(name) {
 		return here
 	}
 	if at := ds.rates.next(ds.rate(name), ds.plan.rates, now); at.After(now) {
@@ -171,8 +174,9 @@ func (ds *destinations) away(name string) (reply string, away bool) {
 	return d.reply, true
 }
 
-// arrive begins a visit; it returns the group whose place it has.
-func (ds *destinations) arrive(name string) (group int) {
+// arrive begins a visit; it returns the group whose place it has, and the key of its
+// share.
+func (ds *destinations) arrive(name string) (group int, share string) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	now := ds.now()
@@ -185,13 +189,14 @@ func (ds *destinations) arrive(name string) (group int) {
 	d.visits++
 	d.touched = now
 	ds.places[group]++
-	return group
+	return group, ds.join(name)
 }
 
 // leave ends a visit.
-func (ds *destinations) leave(name string, group int) {
+func (ds *destinations) leave(name string, group int, share string) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
+	ds.leaveShare(share)
 	ds.places[group]--
 	d := ds.by[name]
 	d.visits--

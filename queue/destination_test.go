@@ -29,11 +29,11 @@ func TestBackoff(t *testing.T) {
 func TestForget(t *testing.T) {
 	ds := newDestinations(&Options{PerDestination: 20, Concurrency: 50}, time.Now)
 	visit := func(name string, fail bool) {
-		g := ds.arrive(name)
+		g, share := ds.arrive(name)
 		if fail {
 			ds.fail(name, time.Now(), "no answer")
 		}
-		ds.leave(name, g)
+		ds.leave(name, g, share)
 	}
 	for i := range 10 {
 		visit(fmt.Sprintf("silent%d.test", i), true)

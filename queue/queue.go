@@ -64,7 +64,9 @@ type Options struct {
 	Concurrency    int             // deliveries at once; default 50
 	PerDestination int             // deliveries at once to one domain that answers well; default 20
 	// Rate bounds messages in time, and is asked for each; nil: nothing is bounded.
-	Rate            func(destination string) Rate
+	Rate func(destination string) Rate
+	// Share bounds the deliveries at once to several destinations; nil: none is bounded.
+	Share           func(destination string) Share
 	Grace           time.Duration // how long Run lets deliveries end when ctx ends; default 20 s
 	MaxMessageBytes int64         // longer bodies are refused as TooBig; 0: no bound here
 	// OnReport hears for each recipient what a sender is told: "failed", "delayed",

@@ -26,6 +26,7 @@ type visit struct {
 	name     string
 	first    *Job // leased with the visit; nil: it was taken
 	group    int  // of the place it has
+	share    string
 	began    time.Time
 	messages int
 	open     map[ID]Job // taken and not reported
@@ -36,8 +37,9 @@ type visit struct {
 func (r *run) newVisit(job Job) *visit {
 	q := r.q
 	q.dests.take(job.Destination)
+	group, share := q.dests.arrive(job.Destination)
 	return &visit{
-		r: r, name: job.Destination, first: &job, group: q.dests.arrive(job.Destination),
+		r: r, name: job.Destination, first: &job, group: group, share: share,
 		began: q.clock.now(), open: map[ID]Job{},
 	}
 }
@@ -158,7 +160,7 @@ func (v *visit) run() error {
 		v.Report(v.open[id], nil)
 	}
 	v.wait()
-	q.dests.leave(v.name, v.group)
+	q.dests.leave(v.name, v.group, v.share)
 	return v.err
 }
 

@@ -96,7 +96,7 @@ func (f *rcptFlags) explain(ctx context.Context, to mailaddr.Address) (*explain.
 		MessageBytes: cfg.Limits.MessageSize.Bytes, Deliveries: cfg.Queue.Concurrency, PerDestination: cfg.Queue.PerDestination,
 	}}
 	if way := l.routes.find(queue.Destination(to)); way != nil {
-		e.Way = way.what
+		e.Way, e.Limits.Connections = way.what, way.conf.Connections
 		if rate := way.conf.Rate; rate.N > 0 {
 			e.Limits.Rate = fmt.Sprintf("%d in %v", rate.N, rate.Per)
 		}

@@ -247,6 +247,7 @@ func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes + maxTrace,
 		Sign:            p.signBounce,
 		Rate:            p.rate,
+		Share:           func(destination string) queue.Share { return p.live.Load().routes.share(destination) },
 		OnOutcome:       p.countOutcomes(),
 		OnReport:        p.countReports(),
 	}

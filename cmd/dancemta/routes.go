@@ -90,6 +90,15 @@ func (rs routes) rate(destination string) queue.Rate {
 	return queue.Rate{}
 }
 
+// share is that of all destinations of a way: it has the same hosts for them, or the
+// operator wants no more of its connections at once.
+func (rs routes) share(destination string) queue.Share {
+	if w := rs.find(destination); w != nil {
+		return queue.Share{Key: w.what, Visits: w.conf.Connections}
+	}
+	return queue.Share{}
+}
+
 var tlsPolicies = map[config.TLSDemand]deliver.TLSPolicy{
 	"": deliver.TLSDefault, config.TLSMay: deliver.TLSMay, config.TLSEncrypt: deliver.TLSEncrypt,
 	config.TLSVerify: deliver.TLSVerify, config.TLSDANE: deliver.TLSDANE, config.TLSDANEOnly: deliver.TLSDANEOnly,

@@ -96,6 +96,24 @@ func TestClosestRoute(t *testing.T) {
 	}
 }
 
+// The connections of a route are those of all its domains; a closer route has its own.
+func TestRouteConnections(t *testing.T) {
+	rs := routes{
+		{what: "route a.test", conf: config.Route{Domain: "a.test"}},
+		{what: "route any", conf: config.Route{Domain: "any", Connections: 3}},
+	}
+	for destination, want := range map[string]queue.Share{
+		"a.test": {Key: "route a.test"}, "b.test": {Key: "route any", Visits: 3}, "[192.0.2.1]": {Key: "route any", Visits: 3},
+	} {
+		if got := rs.share(destination); got != want {
+			t.Errorf("%s: %+v, want %+v", destination, got, want)
+		}
+	}
+	if got := rs[:1].share("b.test"); got != (queue.Share{}) {
+		t.Errorf("no route: %+v", got)
+	}
+}
+
 // A password that everybody may read is none any more.
 func TestPasswordFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")

@@ -59,9 +59,10 @@ type Planner interface {
 // Limits are those that bound mail to a destination.
 type Limits struct {
 	MessageBytes   int64  `json:"message_bytes"`
-	Deliveries     int    `json:"deliveries"`      // at once, in all
-	PerDestination int    `json:"per_destination"` // of them
-	Rate           string `json:"rate,omitempty"`  // of the route; "" for none
+	Deliveries     int    `json:"deliveries"`            // at once, in all
+	PerDestination int    `json:"per_destination"`       // of them
+	Connections    int    `json:"connections,omitempty"` // of the route, at once; 0: no bound of its own
+	Rate           string `json:"rate,omitempty"`        // of the route; "" for none
 }
 
 // RcptExplainer explains what becomes of mail to an address. Planner, Recorder and

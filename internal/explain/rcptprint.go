@@ -42,6 +42,9 @@ func (r *Rcpt) door() string {
 
 func (r *Rcpt) limits() string {
 	s := fmt.Sprintf("%d octets a message, %d deliveries at once, %d of them to one destination", r.Limits.MessageBytes, r.Limits.Deliveries, r.Limits.PerDestination)
+	if n := r.Limits.Connections; n > 0 {
+		s += fmt.Sprintf(", %d connections at once on this way", n)
+	}
 	if r.Limits.Rate != "" {
 		s += ", " + r.Limits.Rate + " on this way"
 	}
