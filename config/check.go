@@ -20,6 +20,7 @@ func check(c *Config, f *faults) {
 	checkDNS(c, f)
 	checkTLS(c, f)
 	checkListeners(c, f)
+	checkProxies(c, f)
 	checkRelayDomains(c, f)
 	checkRoutes(c, f)
 	checkSources(c, f)
@@ -88,6 +89,7 @@ func checkListeners(c *Config, f *faults) {
 func checkListenerTLS(c *Config, f *faults, path string, l Listener) {
 	hasTLS := f.index.has("tls.certificate") || f.index.has("tls.key")
 	switch {
+	case c.Believes(l.Name): // TLS ends at the proxy
 	case !hasTLS && (l.Kind == Submission || l.Kind == Submissions):
 		f.key(path+".kind", fmt.Sprintf("%q needs TLS", l.Kind), "add [tls] with certificate and key")
 	case !hasTLS && l.ClientCertificates == CertificatesRequire:

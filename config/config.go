@@ -34,6 +34,7 @@ type Config struct {
 	Log          Log           `toml:"log"`
 	TLS          TLS           `toml:"tls"`
 	Listeners    []Listener    `toml:"listener"` // at least one
+	Proxies      []Proxy       `toml:"proxy"`
 	DANE         DANE          `toml:"dane"`
 	DNS          DNS           `toml:"dns"`
 	RelayDomains []RelayDomain `toml:"relay_domain"`
@@ -98,6 +99,23 @@ type Listener struct {
 	// implicit_login: a user's certificate logs its user in at MAIL, without AUTH.
 	// Default false.
 	ImplicitLogin bool `toml:"implicit_login"`
+}
+
+// Proxy is a load balancer, or several, before listeners, a [[proxy]] table. The
+// listeners that it names take connections from proxies alone, each introduced by a
+// header of the PROXY protocol, version 1 or 2; all other connections are closed. The
+// address in log, Received fields and limits is then the one that the header tells.
+type Proxy struct {
+	// networks (required): where the proxies are, as "192.0.2.7", "10.0.0.0/24" or
+	// "2001:db8::/64".
+	Networks []Network `toml:"networks"`
+	// listeners (required): names of the listeners behind them.
+	Listeners []string `toml:"listeners"`
+	// identities: clients and users whom these proxies may tell by fields 0xE0 and 0xE1
+	// of a header of version 2, in the forms of a rule's who. TLS then ends at the
+	// proxy: its listeners offer no STARTTLS and ask for no certificate. Rules decide
+	// about such identities as about others. Default: none; the fields are passed over.
+	Identities []pattern.Pattern `toml:"identities"`
 }
 
 // DANE says what holds for the authentication of all clients.

@@ -104,6 +104,9 @@ func (c *Config) fillLists() {
 		l := &c.Listeners[i]
 		if l.ClientCertificates == "" {
 			l.ClientCertificates = CertificatesAsk
+			if c.Believes(l.Name) {
+				l.ClientCertificates = CertificatesOff
+			}
 		}
 		if l.DANEFailure == "" {
 			l.DANEFailure = Unauthenticated

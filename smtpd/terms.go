@@ -27,7 +27,10 @@ func (s *session) actAs(tx *transaction, who policy.Subject, identity string) {
 
 // proof is how an identity of this session is proved.
 func (s *session) proof() policy.Proof {
-	if s.cred.Named {
+	switch {
+	case s.told.Identity() != "":
+		return policy.ByProxy
+	case s.cred.Named:
 		return policy.ByExtension
 	}
 	return policy.ByCertificate

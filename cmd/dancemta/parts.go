@@ -283,7 +283,9 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		o.Certificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert.GetCertificate(h) }
 	}
 	for _, l := range p.cfg.Listeners {
-		o.Listeners = append(o.Listeners, smtpListener(l, p.cfg.DANE))
+		listener := smtpListener(l, p.cfg.DANE)
+		listener.Proxies = proxies(p.cfg.Proxies, l.Name)
+		o.Listeners = append(o.Listeners, listener)
 	}
 	return o
 }

@@ -64,6 +64,7 @@ func needRestart(old, new *config.Config) []string {
 		{"log", old.Log, new.Log},
 		{"tls", old.TLS, new.TLS},
 		{"listener", old.Listeners, new.Listeners},
+		{"proxy", old.Proxies, new.Proxies},
 		{"dane", old.DANE.ExtensionType, new.DANE.ExtensionType},
 		{"dns", old.DNS, new.DNS},
 		{"limits", old.Limits, new.Limits},

@@ -69,6 +69,7 @@ type Proof uint8
 const (
 	ByCertificate Proof = iota + 1 // the name stands in the certificate
 	ByExtension                    // the name was told by dane_clientid, and the certificate fits
+	ByProxy                        // a proxy has proved it, and told it
 )
 
 // String returns the word of the configuration and of logs; "" for the zero Proof.
@@ -78,6 +79,8 @@ func (p Proof) String() string {
 		return "certificate"
 	case ByExtension:
 		return "extension"
+	case ByProxy:
+		return "proxy"
 	}
 	return ""
 }
