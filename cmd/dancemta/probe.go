@@ -104,7 +104,11 @@ func (f *probeFlags) run(ctx context.Context, w io.Writer, target string) error 
 	case r.Verdict == probe.Broken:
 		return &exitError{code: exitRefused, err: fmt.Errorf("%s: what is published does not hold; mail would wait", r.Host)}
 	case r.Verdict == probe.Temporary:
-		return &exitError{code: exitTemporary, err: fmt.Errorf("%s: nothing can be said now", r.Host)}
+		e := &exitError{code: exitTemporary, err: fmt.Errorf("%s: nothing can be said now", r.Host)}
+		if r.Greetless() && !o.Implicit {
+			e.hints = []string{"where a host takes the connection and says nothing, TLS may begin with the first octet: --implicit"}
+		}
+		return e
 	}
 	return nil
 }

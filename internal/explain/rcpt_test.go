@@ -119,3 +119,15 @@ func TestRcptReport(t *testing.T) {
 		t.Errorf("%s %v", text, err)
 	}
 }
+
+// A socket has neither an address that could be missing nor a name to prove.
+func TestRcptSocket(t *testing.T) {
+	r := rcpt(deliver.Plan{Groups: [][]deliver.Stop{{{Host: "unix:/run/lmtp", Socket: true}}}}, dnssec.Answer{})
+	var b strings.Builder
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); !strings.Contains(text, "unix:/run/lmtp  a socket of this host\n") || strings.Contains(text, "not proved") || strings.Contains(text, "(empty)") {
+		t.Error(text)
+	}
+}

@@ -54,11 +54,11 @@ func (r *Rcpt) limits() string {
 func (r *Rcpt) printHosts(t *table) {
 	t.head("hosts, in the order of calls")
 	for _, h := range r.Hosts {
-		t.line(strconv.Itoa(h.Group), h.Host, orNone(strings.Join(h.Addresses, " ")))
+		t.line(strconv.Itoa(h.Group), h.Host, h.where())
 		if h.TLS.Wanted != "" {
 			t.line("", "TLS", h.demand())
 		}
-		if !h.Proved {
+		if !h.Proved && !h.isSocket() {
 			t.line("", "name", "not proved to be the destination's")
 		}
 		for _, record := range h.TLS.Records {
@@ -76,6 +76,16 @@ func (r *Rcpt) printHosts(t *table) {
 	for _, f := range r.Refused {
 		t.line("", "none", f.String())
 	}
+}
+
+// isSocket: a Unix socket has no address, no name in DNS and no TLS.
+func (h Host) isSocket() bool { return strings.HasPrefix(h.Host, "unix:") }
+
+func (h Host) where() string {
+	if h.isSocket() {
+		return "a socket of this host"
+	}
+	return orNone(strings.Join(h.Addresses, " "))
 }
 
 // String is what a bounce or the list of the queue would say.

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -9,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,10 +136,12 @@ func (r *Report) Print(w io.Writer) error {
 		p.line("  greeting: %s", r.Banner)
 	}
 	p.list("  offers in clear: ", r.Clear)
-	p.tls(r.TLS)
+	if r.Banner != "" || r.TLS.Offered {
+		p.tls(r.TLS)
+	}
 	p.list("  offers inside TLS: ", r.Secure)
 	for i, c := range r.Chain {
-		p.line("  certificate %d: %s, by %s", i, c.Subject, c.Issuer)
+		p.line("  certificate %d: %s, by %s", i, cmp.Or(c.Subject, "no subject"), cmp.Or(c.Issuer, "nobody"))
 		p.line("    %s, %s to %s", c.Key, c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly))
 		p.list("    names: ", c.DNSNames)
 		p.line("    sha256 %s, of the key %s", c.SHA256, c.SPKISHA256)
@@ -145,7 +149,7 @@ func (r *Report) Print(w io.Writer) error {
 	if r.PKIX.Verdict != "" {
 		p.line("  PKIX: %s%s", r.PKIX.Verdict, behind(": ", r.PKIX.Reason))
 	}
-	p.line("  DANE: %s%s%s", r.DANE.Verdict, behind(" by ", r.DANE.Record), behind(": ", r.DANE.Reason))
+	p.line("  DANE: %s%s%s", r.DANE.Verdict, behind(" by ", r.DANE.Record), behind(": ", strings.Replace(r.DANE.Reason, string(r.DANE.Verdict)+": ", "", 1)))
 	for _, record := range r.DANE.Records {
 		p.line("    TLSA at %s: %s", r.DANE.Base, record)
 	}
@@ -154,6 +158,11 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
+}
+
+// Greetless reports that a host took the connection and did not greet.
+func (r *Report) Greetless() bool {
+	return slices.ContainsFunc(r.Addresses, func(a Address) bool { return strings.HasPrefix(a.Error, "greeting:") })
 }
 
 type printer struct{ b strings.Builder }
