@@ -25,6 +25,7 @@ func check(c *Config, f *faults) {
 	checkRoutes(c, f)
 	checkSources(c, f)
 	checkRules(c, f)
+	checkGroups(c, f)
 	checkAuthzid(c, f)
 	checkNumbers(c, f)
 	checkDKIM(c, f)
@@ -163,19 +164,18 @@ func checkClientIdentity(f *faults, path string) {
 func checkRules(c *Config, f *faults) {
 	for i, r := range c.Rules {
 		path := fmt.Sprintf("rule[%d]", i)
-		f.required(path+".who", "a pattern of clients or users")
+		checkRule(c, f, path, r)
 		f.required(path+".action", `"allow" or "deny"`)
 		checkRuleListeners(c, f, path, r)
-		if r.Who.IsZero() || r.Who.IsUser() {
+		if r.Who.IsUser() || r.Who.IsZero() && !f.index.has(path+".network") {
 			continue
 		}
 		if r.Action == Allow && !f.index.has(path+".from") {
-			f.key(path+".from", "missing in a rule that allows clients", `add from, such as ["@example.org"]; write ["any"] if they may send as anybody`)
-		}
-		for _, p := range r.From {
-			if p == Own {
-				f.key(path+".from", `"own" is for users; a client has no address of its own`, `write ["@example.org"] or ["any"]`)
+			whom := "clients"
+			if r.Who.IsZero() {
+				whom = "a network"
 			}
+			f.key(path+".from", "missing in a rule that allows "+whom, `add from, such as ["@example.org"]; write ["any"] if they may send as anybody`)
 		}
 	}
 }

@@ -41,6 +41,8 @@ type Config struct {
 	Routes       []Route       `toml:"route"`
 	Rules        []Rule        `toml:"rule"`
 	Authzid      []Authzid     `toml:"authzid"`
+	Groups       []Group       `toml:"group"`
+	Subaddresses []Subaddress  `toml:"subaddress"`
 	Limits       Limits        `toml:"limits"`
 	Queue        Queue         `toml:"queue"`
 	Delivery     Delivery      `toml:"delivery"`
@@ -252,26 +254,86 @@ type Route struct {
 }
 
 // Rule says who may relay, a [[rule]] table. The most specific pattern decides
-// (no star before stars, then more literal labels, then the order of the file);
-// what no rule allows is refused, without any DNS query.
+// (no star before stars, then more literal labels, then rules with a group, then the
+// order of the file); what no rule allows is refused, without any DNS query. A deny
+// that fits wins over any allow. "dancemta explain sender" shows which rule decides.
 type Rule struct {
-	// who (required): a client by its TLSA owner name ("sensor7._device.example.org",
+	// who: a client by its TLSA owner name ("sensor7._device.example.org",
 	// "*._device.example.org", "_smtp-client.*.example.org") or users
 	// ("rick@example.org", "*@example.org"). A star is one or more whole labels,
-	// never one that begins with an underscore. "any" must be spelled out.
+	// never one that begins with an underscore. "any" must be spelled out. Required
+	// where there is no network.
 	Who pattern.Pattern `toml:"who"`
 	// action (required): "allow" or "deny".
 	Action Action `toml:"action"`
+	// network: where the peer must be, as "192.0.2.7", "10.0.0.0/24" or
+	// "2001:db8::/64". Without who the rule is for machines that prove nothing: they get
+	// no identity by it, and a rule for who they are comes first. Default: anywhere.
+	Network []Network `toml:"network"`
+	// group: the users must be in this [[group]].
+	Group string `toml:"group"`
+	// proved: how the identity must have been proved: "certificate" (its name stands in
+	// the certificate), "extension" (it was told by dane_clientid) or "proxy" (a
+	// [[proxy]] has told it). Default: however.
+	Proved []Proof `toml:"proved"`
+	// until: the last day of the rule, as "2026-12-31", in UTC; from then on it is as if
+	// it were not there. Default: no end.
+	Until Date `toml:"until"`
 	// listeners: names of the listeners where the rule holds. Default: for users
-	// all, for clients those of kind "relay".
+	// all, for clients and networks those of kind "relay".
 	Listeners []string `toml:"listeners"`
 	// from: envelope senders. With "allow" a demand, with "deny" a condition.
 	// Forms: "any", "own" (the user's own address), "rick@example.org",
-	// "@example.org", "*@*.example.org". Default for users: ["own"]; a rule that
-	// allows a client must say it. The null sender <> always passes.
+	// "@example.org", "*@*.example.org", and made from the name: "{uid}@example.org" for
+	// users, "{label}@alerts.example.org" for clients, where {label} is what the star of
+	// who stands for. Default for users: ["own"]; a rule that allows a client or a
+	// network must say it. The null sender <> always passes.
 	From []AddressPattern `toml:"from"`
 	// to: recipients, in the same forms. Default ["any"].
 	To []AddressPattern `toml:"to"`
+	// header_from: the addresses that may stand in the From field, in the same forms;
+	// mail with another, or with two such fields, is refused. Default for users: as
+	// from; for others ["any"], since they carry the mail of many.
+	HeaderFrom []AddressPattern `toml:"header_from"`
+	// as: a mailbox of ours that this one client or user is called by in the queue and
+	// the log, and whose address is its "own".
+	As mailaddr.Address `toml:"as"`
+	// size: the largest message. Default: limits.message_size.
+	Size Size `toml:"size"`
+	// messages: how many each identity may send, as ["100/h", "500/d"]: all at once, and
+	// from then on evenly, per "m", "h" or "d". More gets 450, and the log says whose
+	// quota is used up. Accounts are kept over restarts. Default: no quota.
+	Messages []Quota `toml:"messages"`
+	// recipients: the same for recipients; a message to ten counts ten.
+	Recipients []Quota `toml:"recipients"`
+	// messages_per_domain: the same for all identities of one domain together, as it
+	// was registered.
+	MessagesPerDomain []Quota `toml:"messages_per_domain"`
+	// recipients_per_domain: the same for recipients.
+	RecipientsPerDomain []Quota `toml:"recipients_per_domain"`
+	// messages_per_address: the same for one IPv4 address or IPv6 network (/64).
+	MessagesPerAddress []Quota `toml:"messages_per_address"`
+	// recipients_per_address: the same for recipients.
+	RecipientsPerAddress []Quota `toml:"recipients_per_address"`
+}
+
+// Group is a list of users for rules, a [[group]] table.
+type Group struct {
+	// name (required): how rules call it. Unique.
+	Name string `toml:"name"`
+	// members_file (required): users, as "rick@example.org" or "*@sales.example.org",
+	// one per line; # begins a comment. Read again on SIGHUP.
+	MembersFile Path `toml:"members_file"`
+}
+
+// Subaddress says that a domain's mailboxes have subaddresses (RFC 5233): with "+",
+// rick+lists@example.org is rick's own address, and exists when rick@example.org does. A
+// [[subaddress]] table; without one such an address is a mailbox of its own.
+type Subaddress struct {
+	// users (required): the domains, as "*@example.org" or "*@*.example.org".
+	Users pattern.Pattern `toml:"users"`
+	// delimiter (required): "+", "-", "=", "_", "#", "/" or "~".
+	Delimiter Delimiter `toml:"delimiter"`
 }
 
 // Authzid lets one user act as another by AUTH EXTERNAL with an authorization
@@ -325,6 +387,12 @@ type Limits struct {
 	FreeSpace Size `toml:"free_space"`
 	// limits.free_inodes: the files that it must have room for. Default 1000.
 	FreeInodes int `toml:"free_inodes"`
+	// limits.messages_per_address: how many messages one IPv4 address or IPv6 network
+	// (/64) may send to relay domains without an identity, as ["1000/h"]; more gets 450.
+	// Default: no quota.
+	MessagesPerAddress []Quota `toml:"messages_per_address"`
+	// limits.recipients_per_address: the same for recipients.
+	RecipientsPerAddress []Quota `toml:"recipients_per_address"`
 	// limits.lookups: TLSA look-ups at once, in all. Default 64.
 	Lookups int `toml:"lookups"`
 	// limits.lookups_per_peer: of those, for one peer address. Default 4.

@@ -134,6 +134,9 @@ func (c *Config) resolvePaths(dir string) {
 			paths = append(paths, (*Path)(&r.Roots))
 		}
 	}
+	for i := range c.Groups {
+		paths = append(paths, &c.Groups[i].MembersFile)
+	}
 	for i := range c.DKIM {
 		paths = append(paths, &c.DKIM[i].Key)
 	}

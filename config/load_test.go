@@ -110,11 +110,23 @@ func TestFull(t *testing.T) {
 			{Who: pat("sensor7._device.example.org"), Action: Deny},
 			{Who: pat("_smtp-client.*.partner.example"), Action: Allow, Listeners: []string{"mx"}, From: []AddressPattern{"*@*.partner.example", "rick@partner.example"}, To: []AddressPattern{"@example.org", "sales@example.net"}},
 			{Who: pat("*@example.org"), Action: Allow, Listeners: []string{"submission", "submissions"}, From: []AddressPattern{Own}, To: []AddressPattern{"any"}},
+			{Who: pat("*@example.org"), Group: "press", Action: Allow, From: []AddressPattern{"@example.org"}, HeaderFrom: []AddressPattern{"@example.org", "@news.example.org"},
+				Messages: []Quota{{100, time.Hour}, {500, 24 * time.Hour}}, Recipients: []Quota{{2000, 24 * time.Hour}}},
+			{Who: pat("*._device.alerts.example.org"), Action: Allow, Proved: []Proof{"certificate", "extension"}, From: []AddressPattern{"{label}@alerts.example.org"},
+				Size: Size{1 << 20}, RecipientsPerDomain: []Quota{{500, time.Hour}}},
+			{Who: pat("_smtp-client.gw.partner.example"), Action: Allow, As: addr("partner@example.org"), From: []AddressPattern{Own, "@partner.example"},
+				Until: Date{time.Date(2027, 12, 31, 0, 0, 0, 0, time.UTC)}, MessagesPerDomain: []Quota{{50, time.Minute}},
+				MessagesPerAddress: []Quota{{1000, time.Hour}}, RecipientsPerAddress: []Quota{{5000, 24 * time.Hour}}},
+			{Network: []Network{{netip.MustParsePrefix("10.1.2.0/24")}, {netip.MustParsePrefix("2001:db8:1::/64")}}, Action: Allow,
+				From: []AddressPattern{"@printers.example.org"}, To: []AddressPattern{"@example.org"}},
 		},
-		Authzid: []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
+		Groups:       []Group{{"press", in("press.users")}},
+		Subaddresses: []Subaddress{{pat("*@example.org"), "+"}},
+		Authzid:      []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
 		Limits: Limits{MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, ConnectionsPerAddress: 40, ConnectionsPerNetwork: 80,
 			Handshakes: 200, Commands: 5000, Errors: 20, ConnectionBytes: Size{1 << 30}, ConnectionTime: minutes(30), DataRate: 256,
-			Memory: Size{1 << 30}, FreeSpace: Size{128 << 20}, FreeInodes: 2000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
+			Memory: Size{1 << 30}, FreeSpace: Size{128 << 20}, FreeInodes: 2000,
+			MessagesPerAddress: []Quota{{1000, time.Hour}}, RecipientsPerAddress: []Quota{{5000, time.Hour}, {20000, 24 * time.Hour}}, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{2, time.Second}, LookupRatePerZone: Rate{36000, time.Hour}},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, Duration{36 * time.Hour}, 50, 5, Rate{600, time.Minute}},
 		Delivery: Delivery{name("mx.example.org"), Address{netip.MustParseAddr("192.0.2.1")}, Address{netip.MustParseAddr("2001:db8::1")}, 25, false},
@@ -132,7 +144,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 113, "rule[2].from": 117, "authzid[0].to": 129, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 113, "rule[2].from": 117, "authzid[0].to": 170, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}

@@ -40,6 +40,10 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[Upstream]():           `an IP address and a port such as "127.0.0.1:53" or "[::1]:53", or "tls://192.0.2.1:853#name", or "tls://192.0.2.1:853#sha256/DIGEST"`,
 	reflect.TypeFor[Trust]():              quoteAll(trusts),
 	reflect.TypeFor[AddressPattern]():     `"any", "own", "rick@example.org", "@example.org" or "*@*.example.org"`,
+	reflect.TypeFor[Proof]():              quoteAll(proofs),
+	reflect.TypeFor[Date]():               `a day such as "2026-12-31"`,
+	reflect.TypeFor[Quota]():              `a quota such as "100/h" or "1000/d"`,
+	reflect.TypeFor[Delimiter]():          `a delimiter such as "+"`,
 	reflect.TypeFor[Level]():              quoteAll(levels),
 	reflect.TypeFor[Format]():             quoteAll(formats),
 	reflect.TypeFor[Kind]():               quoteAll(kinds),
@@ -388,6 +392,13 @@ func checkAddressPattern(s string) error {
 			return fmt.Errorf("%q: every address is %q", s, pattern.Any)
 		}
 		_, err := pattern.Parse("*@" + domain)
+		return err
+	case strings.ContainsAny(s, "{}"):
+		rest := strings.Replace(strings.Replace(s, "{label}", "x", 1), "{uid}", "x", 1)
+		if strings.ContainsAny(rest, "{}*") || strings.Contains(local, "{label}") && strings.Contains(local, "{uid}") || strings.ContainsAny(domain, "{}") {
+			return fmt.Errorf("%q: one of {label} and {uid} stands before the @, once", s)
+		}
+		_, err := mailaddr.Parse(rest)
 		return err
 	case strings.Contains(local, "*"): // it would be a star and nothing more
 		return fmt.Errorf("%q: a star stands for the whole local part", s)
