@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -241,7 +242,7 @@ func (f *figures) sendTLS(s *figureServer, message []byte, pair tls.Certificate,
 func (f *figures) queued() {
 	l := figure{conns: 10, size: 4 << 10}
 	config := f.config()
-	s := startOurs(f.t, config, 0, true)
+	s, short := f.greeting(config)
 	f.measure(s, l) // both have worked
 	f.idle()
 	empty := s.memory(f.t)
@@ -252,14 +253,7 @@ func (f *figures) queued() {
 		left -= int(r.n)
 	}
 	full.stop()
-	begin := time.Now()
-	full = startOurs(f.t, long, 0, true)
-	c, err := newBenchClient(full.address)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	greeting := time.Since(begin)
-	c.conn.Close()
+	full, greeting := f.greeting(long)
 	var mine, other rate
 	for range figureRounds {
 		mine.add(f.measure(full, l))
@@ -267,13 +261,39 @@ func (f *figures) queued() {
 	}
 	f.idle()
 	memory := full.memory(f.t) - empty
-	begin = time.Now()
-	list, err := queueList(f.t.Context(), long)
+	before := full.cpu(f.t)
+	begin := time.Now()
+	n := f.list(long)
+	took := time.Since(begin)
+	fmt.Printf("%d queued: greeting after %v (an empty one %v), list in %v (%v CPU of the server), %.1f MiB above the empty one, acceptance %.2f of it\n",
+		n, greeting.Round(time.Millisecond), short.Round(time.Millisecond), took.Round(time.Millisecond), full.cpu(f.t)-before,
+		memory/(1<<20), mine.perSecond()/other.perSecond())
+}
+
+// greeting starts a server and waits for its 220.
+func (f *figures) greeting(config string) (*figureServer, time.Duration) {
+	begin := time.Now()
+	s := startOurs(f.t, config, 0, true)
+	c, err := newBenchClient(s.address)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	fmt.Printf("%d queued: greeting after %v, list in %v, %.1f MiB above the empty one, acceptance %.2f of it\n", len(list),
-		greeting.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond), memory/(1<<20), mine.perSecond()/other.perSecond())
+	took := time.Since(begin)
+	c.conn.Close()
+	return s, took
+}
+
+// list has the queue listed as a person does, and returns the number of messages.
+func (f *figures) list(config string) int {
+	self, err := os.Executable()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	text, err := exec.CommandContext(f.t.Context(), self, "queue", "list", "--config", config).Output()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return bytes.Count(text, []byte("\n")) - 2 // names of the columns, number
 }
 
 // idle lets the servers make their checkpoint, and give memory back.

@@ -153,7 +153,7 @@ func (e *queueEdit) run(c *cobra.Command, words []string) error {
 	}
 	ctx := c.Context()
 	if e.dryRun {
-		if err := e.list(c, opList, flt); err != nil {
+		if err := e.list(c, opList, opListText, flt); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,9 +30,9 @@ its control socket; without one the store is opened for reading.
 				return err
 			}
 			if finished {
-				return v.list(c, opFinished, flt)
+				return v.list(c, opFinished, opFinishedText, flt)
 			}
-			return v.list(c, opList, flt)
+			return v.list(c, opList, opListText, flt)
 		},
 	}
 	v.flags(c)
@@ -39,18 +40,22 @@ its control socket; without one the store is opened for reading.
 	return c
 }
 
-// list prints what an operation lists.
-func (v *queueView) list(c *cobra.Command, op operation, flt *filter.Filter) error {
+// list prints what an operation lists, which writes all of it as it is to be seen: so a
+// long list is not read and written once more.
+func (v *queueView) list(c *cobra.Command, asJSON, asText operation, flt *filter.Filter) error {
+	op := asText
+	if v.json {
+		op = asJSON
+	}
 	r, err := v.call(c.Context(), op, nil, flt.String())
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	out := newListPrinter(c.OutOrStdout(), v.json)
-	if err := decodeEach(r, out.print); err != nil {
-		return err
+	if _, err := io.Copy(c.OutOrStdout(), r); err != nil {
+		return answerError(err)
 	}
-	return out.end()
+	return nil
 }
 
 // each calls f for the messages that a filter chooses.
@@ -125,18 +130,37 @@ func parseID(s string) (queue.ID, error) {
 	return id, nil
 }
 
+// listBuffer is what of a list is sent in one piece.
+const listBuffer = 64 << 10
+
+// writeList is an operation that writes what each calls its function with.
+func writeList(each func(*desk, context.Context, *filter.Filter, func(queue.Summary) error) error, asText bool) runner {
+	return func(d *desk, ctx context.Context, args []string, _ io.Reader, w io.Writer) error {
+		flt, err := parseFilter(args, 0)
+		if err != nil {
+			return err
+		}
+		out := newListPrinter(w, !asText)
+		if err := each(d, ctx, flt, out.print); err != nil {
+			_ = out.w.Flush() // what came before is true all the same
+			return err
+		}
+		return out.end()
+	}
+}
+
 // listPrinter prints a line per message as it comes, so that a long queue
 // streams; columns have fixed widths for the same reason.
 type listPrinter struct {
-	w     io.Writer
-	json  *json.Encoder
+	w     *bufio.Writer
+	json  *json.Encoder // nil: for a person
 	count int
 }
 
 func newListPrinter(w io.Writer, asJSON bool) *listPrinter {
-	p := &listPrinter{w: w}
+	p := &listPrinter{w: bufio.NewWriterSize(w, listBuffer)}
 	if asJSON {
-		p.json = json.NewEncoder(w)
+		p.json = json.NewEncoder(p.w)
 	}
 	return p
 }
@@ -155,11 +179,10 @@ func (p *listPrinter) print(s queue.Summary) error {
 }
 
 func (p *listPrinter) end() error {
-	if p.json != nil {
-		return nil
+	if p.json == nil {
+		fmt.Fprintf(p.w, "%d messages\n", p.count)
 	}
-	_, err := fmt.Fprintf(p.w, "%d messages\n", p.count)
-	return err
+	return p.w.Flush()
 }
 
 // recipientsWord shows the first recipient, its state and the number of others.

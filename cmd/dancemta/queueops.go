@@ -27,28 +27,33 @@ type desk struct {
 type operation struct {
 	name   string
 	writes bool // needs more than reading
-	run    func(d *desk, ctx context.Context, args []string, in io.Reader, w io.Writer) error
+	run    runner
 }
 
-// The operations. All but cat and export write JSON, one object on a line.
+type runner func(d *desk, ctx context.Context, args []string, in io.Reader, w io.Writer) error
+
+// The operations. All but cat and export write JSON, one object on a line; those with
+// Text in their name write what a person reads.
 var (
-	opList        = operation{"queue-list", false, (*desk).list}         // filter → queue.Summary of each message
-	opFinished    = operation{"queue-finished", false, (*desk).finished} // the same, of those that have ended
-	opShow        = operation{"queue-show", false, (*desk).show}         // id → queue.Summary
-	opCat         = operation{"queue-cat", false, (*desk).cat}           // id → its octets
-	opCount       = operation{"queue-count", false, (*desk).count}       // action, filter → touched
-	opEdit        = operation{"queue-edit", true, (*desk).edit}          // action, filter, reason → touched
-	opSuspend     = operation{"queue-suspend", true, (*desk).suspend}    // queue.Suspension
-	opResume      = operation{"queue-resume", true, (*desk).resume}      // pattern
-	opSuspensions = operation{"queue-suspensions", false, (*desk).suspensions}
-	opStats       = operation{"queue-stats", false, (*desk).stats}   // key → queueStats
-	opVerify      = operation{"queue-verify", false, (*desk).verify} // boltstore.Fault of each
-	opExport      = operation{"queue-export", false, (*desk).export} // filter → package archive
-	opImport      = operation{"queue-import", true, (*desk).imports} // "hold" or nothing; an archive → imported of each message
+	opList         = operation{"queue-list", false, writeList((*desk).queued, false)} // filter → queue.Summary of each message
+	opListText     = operation{"queue-list-text", false, writeList((*desk).queued, true)}
+	opFinished     = operation{"queue-finished", false, writeList((*desk).finished, false)} // the same, of those that have ended
+	opFinishedText = operation{"queue-finished-text", false, writeList((*desk).finished, true)}
+	opShow         = operation{"queue-show", false, (*desk).show}      // id → queue.Summary
+	opCat          = operation{"queue-cat", false, (*desk).cat}        // id → its octets
+	opCount        = operation{"queue-count", false, (*desk).count}    // action, filter → touched
+	opEdit         = operation{"queue-edit", true, (*desk).edit}       // action, filter, reason → touched
+	opSuspend      = operation{"queue-suspend", true, (*desk).suspend} // queue.Suspension
+	opResume       = operation{"queue-resume", true, (*desk).resume}   // pattern
+	opSuspensions  = operation{"queue-suspensions", false, (*desk).suspensions}
+	opStats        = operation{"queue-stats", false, (*desk).stats}   // key → queueStats
+	opVerify       = operation{"queue-verify", false, (*desk).verify} // boltstore.Fault of each
+	opExport       = operation{"queue-export", false, (*desk).export} // filter → package archive
+	opImport       = operation{"queue-import", true, (*desk).imports} // "hold" or nothing; an archive → imported of each message
 )
 
 func operations() []operation {
-	return []operation{opList, opFinished, opShow, opCat, opCount, opEdit, opSuspend, opResume, opSuspensions, opStats, opVerify, opExport, opImport}
+	return []operation{opList, opListText, opFinished, opFinishedText, opShow, opCat, opCount, opEdit, opSuspend, opResume, opSuspensions, opStats, opVerify, opExport, opImport}
 }
 
 // serveQueue registers the operations at the control socket.
@@ -94,26 +99,18 @@ func (d *desk) chosen(ctx context.Context, flt *filter.Filter, f func(queue.Summ
 	return each(s)
 }
 
-func (d *desk) list(ctx context.Context, args []string, _ io.Reader, w io.Writer) error {
-	flt, err := parseFilter(args, 0)
-	if err != nil {
-		return err
-	}
-	enc := json.NewEncoder(w)
-	return d.chosen(ctx, flt, func(s queue.Summary, _ []queue.RecipientSummary) error { return enc.Encode(s) })
+// queued calls f for the messages in the queue that a filter chooses, finished for
+// those that have ended.
+func (d *desk) queued(ctx context.Context, flt *filter.Filter, f func(queue.Summary) error) error {
+	return d.chosen(ctx, flt, func(s queue.Summary, _ []queue.RecipientSummary) error { return f(s) })
 }
 
-func (d *desk) finished(ctx context.Context, args []string, _ io.Reader, w io.Writer) error {
-	flt, err := parseFilter(args, 0)
-	if err != nil {
-		return err
-	}
-	enc := json.NewEncoder(w)
+func (d *desk) finished(ctx context.Context, flt *filter.Filter, f func(queue.Summary) error) error {
 	return d.store.EachFinished(func(s queue.Summary) error {
 		if err := ctx.Err(); err != nil || len(flt.Match(&s, time.Now())) == 0 {
 			return err
 		}
-		return enc.Encode(s)
+		return f(s)
 	})
 }
 

@@ -123,8 +123,10 @@ func (s *Store) Get(id queue.ID) (sum queue.Summary, err error) {
 // transaction grows with the queue.
 func (s *Store) Each(f func(queue.Summary) error) error {
 	var last []byte
+	page := make([]queue.Summary, 0, eachPage)
 	for {
-		page, err := s.page(last)
+		var err error
+		page, err = s.page(last, page[:0])
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -137,9 +139,9 @@ func (s *Store) Each(f func(queue.Summary) error) error {
 	}
 }
 
-// page returns the messages that follow the id last.
-func (s *Store) page(last []byte) (page []queue.Summary, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
+// page appends the messages that follow the id last.
+func (s *Store) page(last []byte, page []queue.Summary) ([]queue.Summary, error) {
+	err := s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketMessage).Cursor()
 		k, v := c.Seek(last)
 		if last != nil && bytes.Equal(k, last) {
@@ -196,6 +198,7 @@ func (r *messageRecord) summary(id queue.ID, units map[string]*unitRecord) queue
 		ID: id, Arrived: time.Unix(0, r.Arrived), Size: r.Size, Sender: r.Sender.Address,
 		Identity: r.Identity, Session: r.Session,
 	}
+	sum.Recipients = make([]queue.RecipientSummary, 0, len(r.Recipients))
 	for _, a := range r.Recipients {
 		dest := queue.Destination(a.Address)
 		if u := units[dest]; u != nil {
