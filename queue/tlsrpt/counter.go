@@ -20,7 +20,11 @@ const (
 	maxPolicies = 16 // of one domain: a policy changes rarely
 	maxFailures = 64 // kinds of failure under one policy; more are told by result alone
 	maxStrings  = 64 // lines of a policy
-	maxText     = 512
+	// maxOctets bounds a day in memory, about: all the bounds above together are some
+	// gigabytes, of texts that strangers choose. overhead is that of one entry.
+	maxOctets = 64 << 20
+	overhead  = 200
+	maxText   = 512
 )
 
 // Counter counts sessions by day (UTC, RFC 8460 4.1) and policy. A nil Counter
@@ -29,6 +33,8 @@ type Counter struct {
 	dir string
 	now func() time.Time
 	log *slog.Logger
+
+	disk sync.Mutex // one of save and forget: a day that has ended must not come back
 
 	mu    sync.Mutex
 	days  map[string]*day // by date
@@ -40,6 +46,7 @@ type day struct {
 	Version int                       `json:"version"`
 	Domains map[dnsname.Name]*tallies `json:"domains"`
 	full    bool                      // has been said
+	octets  int                       // of all entries, about
 }
 
 // tallies are those of one domain.
@@ -87,23 +94,24 @@ func (c *Counter) Add(s Session) {
 	}
 	all := d.Domains[s.Domain]
 	if all == nil {
-		if len(d.Domains) >= maxDomains {
+		if len(d.Domains) >= maxDomains || d.octets >= maxOctets {
 			if !d.full {
 				d.full = true
-				maillog.Trouble(c.log, "TLS sessions of further domains are not counted today", fmt.Errorf("%d domains", maxDomains))
+				maillog.Trouble(c.log, "TLS sessions of further domains are not counted today", fmt.Errorf("%d domains, %d octets", len(d.Domains), d.octets))
 			}
 			return
 		}
 		all = &tallies{}
 		d.Domains[s.Domain] = all
+		d.octets += overhead
 	}
 	c.dirty[date] = true
-	t := all.of(s.Policy)
+	t := d.tally(all, s.Policy)
 	if s.Result == Success {
 		t.Successes++
 		return
 	}
-	t.fail(s)
+	d.fail(t, s)
 }
 
 func newDay() *day { return &day{Version: fileVersion, Domains: map[dnsname.Name]*tallies{}} }
@@ -111,16 +119,17 @@ func newDay() *day { return &day{Version: fileVersion, Domains: map[dnsname.Name
 // dateOf is the name of a day in UTC.
 func dateOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// of returns the tally of a policy. When a domain has too many, the last one of
-// the same type stands for all further ones: no session is left out.
-func (a *tallies) of(p Policy) *tally {
+// tally returns that of a policy. When a domain has too many, or the day, the last
+// one of the same type stands for all further ones: no session is left out.
+func (d *day) tally(a *tallies, p Policy) *tally {
 	p.Strings, p.MXHosts = bounded(p.Strings), bounded(p.MXHosts)
 	for _, t := range a.Policies {
 		if t.Type == p.Type && t.Domain == p.Domain && slices.Equal(t.Strings, p.Strings) && slices.Equal(t.MXHosts, p.MXHosts) {
 			return t
 		}
 	}
-	if len(a.Policies) >= maxPolicies {
+	full := d.octets >= maxOctets
+	if full || len(a.Policies) >= maxPolicies {
 		for _, t := range slices.Backward(a.Policies) {
 			if t.Type == p.Type {
 				return t
@@ -128,12 +137,16 @@ func (a *tallies) of(p Policy) *tally {
 		}
 	}
 	t := &tally{Type: p.Type, Domain: p.Domain, Strings: p.Strings, MXHosts: p.MXHosts}
+	if full {
+		t.Strings, t.MXHosts = nil, nil
+	}
+	d.octets += t.octets()
 	a.Policies = append(a.Policies, t)
 	return t
 }
 
 // fail counts a failure.
-func (t *tally) fail(s Session) {
+func (d *day) fail(t *tally, s Session) {
 	kind := failure{
 		Result: s.Result, MX: s.MX, Helo: clean(s.Helo), SendingIP: s.SendingIP, ReceivingIP: s.ReceivingIP,
 		Reason: clean(s.Reason), Info: clean(s.Info),
@@ -141,12 +154,14 @@ func (t *tally) fail(s Session) {
 	if t.add(kind) {
 		return
 	}
-	if len(t.Failures) < maxFailures {
+	if len(t.Failures) < maxFailures && d.octets < maxOctets {
 		t.Failures = append(t.Failures, counted(kind))
+		d.octets += kind.octets()
 		return
 	}
 	if kind = (failure{Result: s.Result}); !t.add(kind) {
 		t.Failures = append(t.Failures, counted(kind)) // as many more as there are results
+		d.octets += kind.octets()
 	}
 }
 
@@ -164,6 +179,31 @@ func (t *tally) add(kind failure) bool {
 		}
 	}
 	return false
+}
+
+func (f failure) octets() int { return overhead + len(f.Helo) + len(f.Reason) + len(f.Info) }
+
+// octets is what a tally takes without its failures, about.
+func (t *tally) octets() int {
+	n := overhead
+	for _, s := range slices.Concat(t.Strings, t.MXHosts) {
+		n += len(s)
+	}
+	return n
+}
+
+// size counts what was read from a file.
+func (d *day) size() (n int) {
+	for _, all := range d.Domains {
+		n += overhead
+		for _, t := range all.Policies {
+			n += t.octets()
+			for _, f := range t.Failures {
+				n += f.octets()
+			}
+		}
+	}
+	return n
 }
 
 // failures is the sum.

@@ -84,12 +84,15 @@ func readDay(path string) (*day, error) {
 			delete(d.Domains, domain)
 		}
 	}
+	d.octets = d.size()
 	return d, nil
 }
 
 // save writes the counts that have changed. After an error they are written the
 // next time.
 func (c *Counter) save() error {
+	c.disk.Lock()
+	defer c.disk.Unlock()
 	files, err := c.snapshot()
 	for date, text := range files {
 		werr := newfile.Replace(newfile.File{Path: c.path(date, countSuffix), Data: text, Mode: newfile.Secret})
@@ -159,6 +162,8 @@ func (c *Counter) tallies(date string, domain dnsname.Name) *tallies {
 
 // forget ends a day whose reports are sent or given up.
 func (c *Counter) forget(date string) error {
+	c.disk.Lock()
+	defer c.disk.Unlock()
 	c.mu.Lock()
 	delete(c.days, date)
 	delete(c.dirty, date)

@@ -101,22 +101,36 @@ func New(o Options) (*Reporter, error) {
 // Counter is where sessions are counted.
 func (r *Reporter) Counter() *Counter { return r.counter }
 
-// Run saves the counts and sends the reports, until ctx ends.
+// Run saves the counts and sends the reports, until ctx ends. Sending may take hours,
+// of which a crash must not cost the counts.
 func (r *Reporter) Run(ctx context.Context) {
+	var saving sync.WaitGroup
+	saving.Go(func() { r.keepSaved(ctx) })
 	for ctx.Err() == nil {
 		r.plan()
 		r.sendDue(ctx)
+		sleep(ctx)
+	}
+	saving.Wait()
+	r.save()
+}
+
+func (r *Reporter) keepSaved(ctx context.Context) {
+	for ctx.Err() == nil {
 		if r.o.Now().Sub(r.saved) >= saveEvery {
 			r.save()
 		}
-		timer := time.NewTimer(maxSleep)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		sleep(ctx)
 	}
-	r.save()
+}
+
+func sleep(ctx context.Context) {
+	timer := time.NewTimer(maxSleep)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 func (r *Reporter) save() {
