@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"math/big"
+	"net/netip"
 	"sync"
 
 	"dancemta/internal/dnsname"
+	"dancemta/internal/mailaddr"
 )
 
 // locked is zones for many goroutines. A look-up that hangs holds no lock.
@@ -41,3 +43,8 @@ type quiet struct{ zones }
 func (q quiet) Lookup(ctx context.Context, name dnsname.Name, t Type) Answer {
 	return q.zones.Lookup(ctx, name, t)
 }
+
+var (
+	testPeer   = netip.MustParseAddr("192.0.2.7")
+	testSender = mailaddr.MustParse("joe@football.example.com")
+)

@@ -74,8 +74,8 @@ func (z zones) verifier(o VerifierOptions) *Verifier {
 // judge checks a message that 192.0.2.7 sends as joe@football.example.com.
 func judge(t *testing.T, v *Verifier, message string) Report {
 	t.Helper()
-	c, err := v.Check(t.Context(), Envelope{Peer: netip.MustParseAddr("192.0.2.7"), Helo: "mta.football.example.com",
-		Sender: mailaddr.MustParse("joe@football.example.com")}, strings.NewReader(message))
+	c, err := v.Check(t.Context(), Envelope{Peer: testPeer, Helo: "mta.football.example.com",
+		Sender: testSender}, strings.NewReader(message))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +398,7 @@ func BenchmarkCheck(b *testing.B) {
 		"football.example.com TXT": {"v=spf1 include:a.test include:b.test -all"}, "a.test TXT": {"v=spf1 ip4:198.51.100.0/24 -all"}, "b.test TXT": {"v=spf1 ip4:192.0.2.0/24 -all"},
 		"_dmarc.example.com TXT": {"v=DMARC1; p=reject; rua=mailto:x@example.com"}}}
 	v := z.verifier(VerifierOptions{Now: time.Now, Resolver: quiet{z}})
-	e := Envelope{Peer: netip.MustParseAddr("192.0.2.7"), Helo: "mta.football.example.com", Sender: mailaddr.MustParse("joe@football.example.com")}
+	e := Envelope{Peer: testPeer, Helo: "mta.football.example.com", Sender: mailaddr.MustParse("joe@football.example.com")}
 	b.SetBytes(int64(len(message)))
 	b.ReportAllocs()
 	for b.Loop() {
