@@ -292,7 +292,7 @@ func sameButTrace(text, want string) error {
 		}
 		name, _, _ := strings.Cut(strings.ToLower(line), ":")
 		switch name {
-		case "return-path", "envelope-to", "delivered-to", "x-original-to", "received":
+		case "return-path", "envelope-to", "delivered-to", "x-original-to", "received", "authentication-results":
 		default:
 			return fmt.Errorf("%q was added", line)
 		}
