@@ -52,6 +52,7 @@ type parts struct {
 	queue    *queue.Queue
 	sts      *mtasts.Client   // nil: policies of MTA-STS are not obeyed
 	reports  *tlsrpt.Reporter // nil: nobody is sent reports about TLS
+	quotas   *quotaBook
 	smtp     *smtpd.Server
 	admin    *admin.Server
 }
@@ -59,6 +60,7 @@ type parts struct {
 // live is what SIGHUP exchanges as a whole.
 type live struct {
 	rules  *policy.Rules
+	groups policy.Groups
 	signer *msgauth.Signer
 	routes routes
 }
@@ -114,6 +116,7 @@ func (p *parts) assemble() error {
 	if p.verifier, err = daneclient.New(p.verifierOptions(roots)); err != nil {
 		return err
 	}
+	p.quotas = newQuotas(string(p.cfg.StateDir), p.log)
 	if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
 		return err
 	}
@@ -152,30 +155,6 @@ func newCertificate(c config.TLS) (*servercert.Store, error) {
 // newLive reads the rules and the files that they name.
 func newLive(cfg *config.Config) (*live, error) {
 	l := &live{}
-	o := policy.Options{Postmaster: cfg.Postmaster, Hostname: cfg.Hostname}
-	for i, r := range cfg.Rules {
-		rule := policy.Rule{
-			Who: r.Who, Allow: r.Action == config.Allow, Listeners: r.Listeners, Line: cfg.Line(fmt.Sprintf("rule[%d]", i)),
-		}
-		var err error
-		if rule.From, err = addressPatterns(r.From); err != nil {
-			return nil, err
-		}
-		if rule.To, err = addressPatterns(r.To); err != nil {
-			return nil, err
-		}
-		o.Rules = append(o.Rules, rule)
-	}
-	for i, a := range cfg.Authzid {
-		o.Authzid = append(o.Authzid, policy.Authzid{From: a.From, To: a.To, Line: cfg.Line(fmt.Sprintf("authzid[%d]", i))})
-	}
-	for _, d := range cfg.RelayDomains {
-		domain, err := relayDomain(d)
-		if err != nil {
-			return nil, err
-		}
-		o.RelayDomains = append(o.RelayDomains, domain)
-	}
 	var err error
 	if l.routes, err = newRoutes(cfg); err != nil {
 		return nil, err
@@ -183,8 +162,11 @@ func newLive(cfg *config.Config) (*live, error) {
 	if l.signer, err = newSigner(cfg); err != nil {
 		return nil, err
 	}
-	if l.rules, err = policy.New(o); err != nil {
-		return nil, &exitError{code: exitConfig, err: err}
+	if l.groups, err = newGroups(cfg); err != nil {
+		return nil, err
+	}
+	if l.rules, err = newRules(cfg); err != nil {
+		return nil, err
 	}
 	return l, nil
 }
@@ -274,6 +256,8 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
 		Inbound:         p.inbound(),
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
+		Directory: func() policy.Directory { return p.live.Load().groups },
+		Quotas:    p.quotas.Quotas, StrangerQuotas: strangerQuotas(p.cfg.Limits),
 		Crowd:    newCrowd(p.cfg.Limits, p.log),
 		Limits:   wireLimits(p.cfg.Limits),
 		Counters: p.smtpCounters(), ExplainFlags: explainFlagsFor(p.path),

@@ -119,6 +119,7 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	defer stopTest()
 	wait.Go(func() { p.selfTest(testCtx) })
 	wait.Go(func() { p.own.run(queueCtx) })
+	wait.Go(func() { p.quotas.run(queueCtx) }) // to the end of all sessions
 	if p.scrapes != nil {
 		wait.Go(func() { p.serveMetrics(queueCtx) }) // as long as there is anything to see
 		wait.Go(func() { p.anchors.run(queueCtx) })
