@@ -56,7 +56,7 @@ func (v *queueView) call(ctx context.Context, op operation, in io.Reader, args .
 	case err == nil:
 		return r, nil
 	case errors.Is(err, admin.ErrNotFound):
-		return nil, notInQueue(args)
+		return nil, notInQueue(op, args)
 	case !errors.Is(err, admin.ErrNotRunning):
 		return nil, unavailable(err)
 	}
@@ -86,7 +86,7 @@ func runOffline(ctx context.Context, d *desk, op operation, in io.Reader, args [
 		defer close(done)
 		err := op.run(d, ctx, args, in, w)
 		if errors.Is(err, queue.ErrNotFound) {
-			err = notInQueue(args)
+			err = notInQueue(op, args)
 		}
 		w.CloseWithError(errors.Join(err, d.store.Close()))
 	}()
@@ -154,10 +154,19 @@ func answerError(err error) error {
 	return fmt.Errorf("answer of the queue: %w", err)
 }
 
-func notInQueue(args []string) error {
-	what := queue.ErrNotFound
-	return &exitError{exitNotFound, fmt.Errorf("%s: %w", strings.Join(args, " "), what), []string{
-		"it may have ended longer ago than [queue] history keeps: the log knows"}}
+func notInQueue(op operation, args []string) error {
+	what := strings.Join(args, " ")
+	for _, a := range args { // a filter that is nothing but an id is the only one that may find nothing
+		if id, err := queue.ParseID(strings.TrimPrefix(a, "id=")); err == nil {
+			what = string(id)
+			break
+		}
+	}
+	hint := "it may have ended longer ago than [queue] history keeps: the log knows"
+	if op.name != opShow.name {
+		hint = fmt.Sprintf("if it has ended, %q says what became of it", "dancemta queue show "+what)
+	}
+	return &exitError{exitNotFound, fmt.Errorf("%s: %w", what, queue.ErrNotFound), []string{hint}}
 }
 
 // storeError adds what an operator can do about a store that does not open.

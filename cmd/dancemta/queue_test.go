@@ -119,7 +119,7 @@ func TestQueueCommands(t *testing.T) {
 				}
 			}
 			has(ok(t, q("list")...), string(ids[0]), string(ids[2]), "3 messages")
-			has(ok(t, q("list", `sender=@partner.test age>2h reply~"4.7.5"`)...), string(ids[0]), "1 messages")
+			has(ok(t, q("list", `sender=@partner.test age>2h reply~"4.7.5"`)...), string(ids[0]), "1 message\n")
 			has(ok(t, q("show", string(ids[0]))...), "a@one.test", "deferred", "451 4.7.5 no", "tls dane: none")
 			if out := ok(t, q("cat", string(ids[1]))...); out != "Subject: two\r\n\r\n" {
 				t.Errorf("cat: %q", out)
@@ -136,13 +136,21 @@ func TestQueueCommands(t *testing.T) {
 				t.Errorf("without --yes: exit %d, %s", code, errs)
 			}
 			has(ok(t, q("hold", "--yes", "domain=one.test", "--reason", "looks odd")...), "hold: 2 recipients in 2 messages")
-			has(ok(t, q("show", string(ids[0]))...), "held", "looks odd", "b@two.test")
+			has(ok(t, q("show", string(ids[0]))...), "held", "held by an operator: looks odd", "b@two.test")
+			if _, _, errs := run(t, q("retry", string(ids[0]), "--yes")...); strings.Contains(errs, "hint") {
+				t.Errorf("retry of one who is not held: %s", errs)
+			}
+			_, _, errs = run(t, q("retry", "--yes", "state=held")...)
+			has(errs, `hint: whoever the filter chooses is held, see "dancemta queue release"`)
 			has(ok(t, q("list", "state=held")...), "2 messages")
 			has(ok(t, q("release", string(ids[1]))...), "1 recipient in 1 message")
 			has(ok(t, q("retry", "--yes", "all")...), "3 recipients in 3 messages")
 			has(ok(t, q("delete", "--yes", `sender=""`)...), "1 recipient in 1 message")
-			if code, _, _ := run(t, q("cat", string(ids[2]))...); code != exitNotFound {
-				t.Errorf("cat of what is deleted: exit %d", code)
+			gone := fmt.Sprintf("error: %s: no such message in the queue\nhint: if it has ended, \"dancemta queue show %s\"", ids[2], ids[2])
+			for _, words := range [][]string{{"cat"}, {"delete", "--reason", "why"}} {
+				if code, _, errs := run(t, q(append(words, string(ids[2]))...)...); code != exitNotFound || !strings.Contains(errs, gone) {
+					t.Errorf("%v of what is deleted: exit %d, %s", words, code, errs)
+				}
 			}
 			has(ok(t, q("show", string(ids[2]))...), "finished", "deleted", "deleted by an operator")
 			has(ok(t, q("list", "--finished", "--json")...), string(ids[2]))
@@ -166,6 +174,17 @@ func TestQueueCommands(t *testing.T) {
 			if code != exitOK || !strings.Contains(out, "0 messages taken in, 0 of them held, 2 passed by") || !strings.Contains(errs, "already in the queue") {
 				t.Errorf("import twice: exit %d, %s%s", code, out, errs)
 			}
+			if code, _, errs := run(t, q("import", config)...); code != exitUnavailable || !strings.Contains(errs, config+": not an export of a queue") {
+				t.Errorf("import of a text: exit %d, %s", code, errs)
+			}
+			code, _, errs = run(t, q("compact")...)
+			if live && (code != exitUnavailable || !strings.Contains(errs, "a server runs: stop it first")) {
+				t.Errorf("compact: exit %d, %s", code, errs)
+			}
+			code, _, errs = run(t, "status", "--config", config)
+			if !live && (code != exitUnavailable || !strings.Contains(errs, `hint: "dancemta serve" starts one`)) {
+				t.Errorf("status: exit %d, %s", code, errs)
+			}
 			other := writeConfig(t, minimalConfig)
 			if err := os.Mkdir(filepath.Join(filepath.Dir(other), "state"), 0o700); err != nil {
 				t.Fatal(err)
@@ -176,6 +195,26 @@ func TestQueueCommands(t *testing.T) {
 				t.Errorf("after export and import: %q", got)
 			}
 		})
+	}
+}
+
+// The list names somebody for whom something is still to be done, if there is one.
+func TestRecipientsWord(t *testing.T) {
+	rcpt := func(local, state string) queue.RecipientSummary {
+		return queue.RecipientSummary{Address: mailaddr.MustParse(local + "@x.test"), State: state}
+	}
+	for _, c := range []struct {
+		rcpts []queue.RecipientSummary
+		want  string
+	}{
+		{nil, ""},
+		{[]queue.RecipientSummary{rcpt("a", queue.StateFailed), rcpt("b", queue.StateDeferred)}, "<b@x.test> deferred and 1 more"},
+		{[]queue.RecipientSummary{rcpt("a", queue.StateDelivered), rcpt("b", queue.StateHeld), rcpt("c", queue.StateQueued)}, "<b@x.test> held and 2 more"},
+		{[]queue.RecipientSummary{rcpt("a", queue.StateDelivered), rcpt("b", queue.StateDeleted)}, "<a@x.test> delivered and 1 more"},
+	} {
+		if got := recipientsWord(c.rcpts); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }
 

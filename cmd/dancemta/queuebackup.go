@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -245,7 +246,7 @@ func (v *queueView) imports(c *cobra.Command, name string, hold bool) error {
 	}
 	r, err := v.call(c.Context(), opImport, in, args...)
 	if err != nil {
-		return err
+		return importError(name, err)
 	}
 	defer r.Close()
 	taken, skipped, held := 0, 0, 0
@@ -271,7 +272,16 @@ func (v *queueView) imports(c *cobra.Command, name string, hold bool) error {
 	if !v.json {
 		fmt.Fprintf(c.OutOrStdout(), "%s taken in, %d of them held, %d passed by\n", plural(taken, "message"), held, skipped)
 	}
-	return err
+	return importError(name, err)
+}
+
+// importError names the file where that is what is wrong. A running server tells its
+// errors as text.
+func importError(name string, err error) error {
+	if err == nil || !strings.Contains(err.Error(), archive.ErrFormat.Error()) {
+		return err
+	}
+	return unavailable(fmt.Errorf("%s: %w", name, archive.ErrFormat), `"dancemta queue export" writes what can be imported`)
 }
 
 func newQueueCompact() *cobra.Command {
@@ -291,6 +301,9 @@ free.`,
 			before, after, err := boltstore.Compact(string(cfg.StateDir), storeOptions(cfg))
 			if errors.Is(err, fs.ErrNotExist) {
 				return unavailable(fmt.Errorf("%s: no queue yet", cfg.StateDir))
+			}
+			if errors.Is(err, boltstore.ErrInUse) {
+				return unavailable(err, "a server runs: stop it first, or leave it alone; it does so itself at its start when there is much to give back")
 			}
 			if err != nil {
 				return storeError(err)

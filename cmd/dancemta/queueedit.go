@@ -123,7 +123,7 @@ func newQueueEdits() []*cobra.Command {
 	for _, c := range []struct{ name, short, long string }{
 		{"hold", "Keep mail until it is released", "What is being delivered at this moment ends; what is left of it stays."},
 		{"release", "End a hold", "The mail is due when it was before, or at once if that time has gone by."},
-		{"retry", "Try mail now", "It is due at once, and a back-off of its destination ends. Held mail stays."},
+		{"retry", "Try mail now", "It is due at once, and a back-off of its destination ends. Held mail stays until it is\nreleased, and mail for a suspended destination until that is resumed."},
 		{"delete", "Forget mail without a word to its sender", "A delivery under way may still succeed: the history says so then."},
 		{"bounce", "Give mail up now", `The sender gets a bounce with the reason given. Without a running server that happens
 at its next start.`},
@@ -183,6 +183,15 @@ func (n touched) String() string {
 	return fmt.Sprintf("%s in %s", plural(n.Recipients, "recipient"), plural(n.Messages, "message"))
 }
 
+// untouched says why an action may find nothing to do.
+var untouched = map[string]string{
+	"hold":    "whoever the filter chooses is held already, or there is nobody",
+	"release": "nobody whom the filter chooses is held",
+	"retry":   `whoever the filter chooses is held, see "dancemta queue release", or there is nobody`,
+	"delete":  "the filter chooses nobody who waits",
+	"bounce":  "the filter chooses nobody who waits, and who is not given up already",
+}
+
 func plural(n int, word string) string {
 	if n == 1 {
 		return "1 " + word
@@ -194,8 +203,13 @@ func (e *queueEdit) say(c *cobra.Command, what string, n touched) error {
 	if e.json {
 		return json.NewEncoder(c.OutOrStdout()).Encode(n)
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", what, n)
-	return err
+	if _, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", what, n); err != nil {
+		return err
+	}
+	if n.Recipients == 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "hint: %s\n", untouched[e.name])
+	}
+	return nil
 }
 
 // confirm asks a person; where there is none, only --yes will do.

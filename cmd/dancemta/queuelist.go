@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -180,17 +181,19 @@ func (p *listPrinter) print(s queue.Summary) error {
 
 func (p *listPrinter) end() error {
 	if p.json == nil {
-		fmt.Fprintf(p.w, "%d messages\n", p.count)
+		fmt.Fprintln(p.w, plural(p.count, "message"))
 	}
 	return p.w.Flush()
 }
 
-// recipientsWord shows the first recipient, its state and the number of others.
+// recipientsWord shows the first recipient for whom something is still to be done, or
+// of a message that has ended the first one; its state, and the number of others.
 func recipientsWord(rs []queue.RecipientSummary) string {
 	if len(rs) == 0 {
 		return ""
 	}
-	word := fmt.Sprintf("<%s> %s", rs[0].Address, rs[0].State)
+	first := max(0, slices.IndexFunc(rs, func(r queue.RecipientSummary) bool { return concerns(queue.EditDelete, r.State) }))
+	word := fmt.Sprintf("<%s> %s", rs[first].Address, rs[first].State)
 	if more := len(rs) - 1; more > 0 {
 		word += fmt.Sprintf(" and %d more", more)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -87,6 +88,9 @@ func (v *queueView) status(c *cobra.Command) error {
 		return err
 	}
 	r, err := admin.Call(c.Context(), filepath.Join(string(cfg.StateDir), socketName), adminStatus)
+	if errors.Is(err, admin.ErrNotRunning) {
+		return unavailable(err, `"dancemta serve" starts one; one that runs reads the same state_dir, from the file that --config names`)
+	}
 	if err != nil {
 		return unavailable(err)
 	}

@@ -15,6 +15,7 @@ import (
 const (
 	replyDeleted = "deleted by an operator"
 	replyGivenUp = "given up by an operator"
+	replyHeld    = "held by an operator: " // before his reason, which stays in the place of a host's words after the release
 )
 
 // Edit implements queue.Store. It meets a delivery under way in the committer, one
@@ -89,6 +90,10 @@ func (r *recipientRecord) edit(e queue.Edit) bool {
 			return false
 		}
 		r.Held = true
+		if e.Reply != "" {
+			r.Reply = replyHeld + e.Reply
+		}
+		return true
 	case queue.EditRelease:
 		if !r.Held {
 			return false
