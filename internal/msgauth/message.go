@@ -16,6 +16,9 @@ import (
 // queue keeps without a file, too.
 const inMemory = 64 << 10
 
+// fileChunk is how much of a large body is read and written at once.
+const fileChunk = 32 << 10
+
 // ErrUnsigned says that a message of our own has no key.
 var ErrUnsigned = errors.New("no DKIM key for the domain of From")
 
@@ -132,8 +135,11 @@ type keep struct {
 
 // all reads the body to its end. An error of r comes back as it is.
 func (k *keep) all(r io.Reader) error {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, 4<<10) // most bodies are short
 	for {
+		if k.file != nil && len(buf) < fileChunk {
+			buf = make([]byte, fileChunk)
+		}
 		n, err := r.Read(buf)
 		k.hash.Write(buf[:n])
 		if werr := k.write(buf[:n]); werr != nil {
