@@ -256,8 +256,9 @@ func TestBehindTheHeader(t *testing.T) {
 func TestLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, proxy := introduced(t, "10.0.0.7:1")
-		began := time.Now()
+		began, written := time.Now(), make(chan struct{})
 		go func() {
+			defer close(written)
 			for _, b := range []byte(proxied()) {
 				if _, err := proxy.Write([]byte{b}); err != nil {
 					return
@@ -270,6 +271,7 @@ func TestLate(t *testing.T) {
 			t.Errorf("after %v: %v", took, err)
 		}
 		conn.Close()
+		<-written
 	})
 }
 
