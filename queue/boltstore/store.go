@@ -251,7 +251,7 @@ func openBolt(path string, o Options) (*bolt.DB, *pageCheck, error) {
 			Timeout:         o.Timeout,
 			ReadOnly:        o.ReadOnly,
 			FreelistType:    bolt.FreelistMapType,
-			NoFreelistSync:  true, // commits stay short; opening scans the file instead
+			NoFreelistSync:  true, // commits stay short; opening after a crash scans the file instead
 			InitialMmapSize: int(size),
 			OpenFile:        c.open,
 			NoStatistics:    true,
@@ -368,6 +368,7 @@ func (s *Store) Close() error {
 	<-s.stopped
 	var err error
 	if s.table.tx != nil && s.journal != nil && s.broken.Load() == nil {
+		s.db.NoFreelistSync = false // the next start need not look for what is free
 		err = s.checkpoint(false)
 	}
 	return errors.Join(err, s.release())

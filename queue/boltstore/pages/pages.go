@@ -38,9 +38,13 @@ const (
 	elementLen  = 16 // of branch and leaf alike
 	flagBranch  = 0x01
 	flagLeaf    = 0x02
+	flagFree    = 0x10
 	flagBucket  = 0x01 // of a leaf's element: its value is a bucket
 	bucketLen   = 16   // root 8, sequence 8
-	firstPage   = 2    // behind the metas
+	pageIDLen   = 8
+	manyFree    = 0xFFFF         // so many in the list of free pages or more: its first element is their number
+	noFreelist  = math.MaxUint64 // the list is not kept: what cannot be reached is free
+	firstPage   = 2              // behind the metas
 	minPageSize = 1 << 10
 	maxPageSize = 64 << 10
 )
@@ -51,8 +55,9 @@ type File struct {
 	pageSize uint64
 	high     uint64 // pages below it belong to the file
 	root     uint64
-	rooted   bool // a meta is readable, so root and high are true
-	metas    int  // that are readable
+	free     uint64 // page of the list of free ones, or noFreelist
+	rooted   bool   // a meta is readable, so root and high are true
+	metas    int    // that are readable
 }
 
 // Fault is one thing that is wrong. Page is where; 0: the file as a whole.
@@ -123,7 +128,7 @@ func (p *File) readMeta() error {
 				continue
 			}
 			best = m.transaction
-			p.rooted, p.pageSize, p.high, p.root = true, size, m.high, m.root
+			p.rooted, p.pageSize, p.high, p.root, p.free = true, size, m.high, m.root, m.free
 		}
 	}
 	if !p.rooted {
@@ -132,7 +137,7 @@ func (p *File) readMeta() error {
 	return nil
 }
 
-type meta struct{ pageSize, root, high, transaction uint64 }
+type meta struct{ pageSize, root, free, high, transaction uint64 }
 
 func (p *File) meta(at uint64) (m meta, ok bool) {
 	at += headerLen
@@ -147,7 +152,7 @@ func (p *File) meta(at uint64) (m meta, ok bool) {
 	}
 	return meta{
 		pageSize: uint64(binary.NativeEndian.Uint32(b[8:])), root: binary.NativeEndian.Uint64(b[16:]),
-		high: binary.NativeEndian.Uint64(b[40:]), transaction: binary.NativeEndian.Uint64(b[48:]),
+		free: binary.NativeEndian.Uint64(b[32:]), high: binary.NativeEndian.Uint64(b[40:]), transaction: binary.NativeEndian.Uint64(b[48:]),
 	}, true
 }
 
@@ -174,14 +179,14 @@ func (p *File) page(id uint64) (pg page, err error) {
 	if got := binary.NativeEndian.Uint64(h); got != id {
 		return pg, fmt.Errorf("calls itself page %d", got)
 	}
-	if pg.flags != flagBranch && pg.flags != flagLeaf {
-		return pg, fmt.Errorf("is neither branch nor leaf (flags %#x)", pg.flags)
+	if pg.flags != flagBranch && pg.flags != flagLeaf && pg.flags != flagFree {
+		return pg, fmt.Errorf("is neither branch nor leaf nor the list of free pages (flags %#x)", pg.flags)
 	}
 	if id+pg.overflow >= p.high || (id+pg.overflow+1)*p.pageSize > uint64(len(p.data)) {
 		return pg, fmt.Errorf("goes on for %d pages, behind the end of the file", pg.overflow)
 	}
 	pg.data = p.data[at : at+(pg.overflow+1)*p.pageSize]
-	if headerLen+pg.count*elementLen > len(pg.data) {
+	if pg.flags != flagFree && headerLen+pg.count*elementLen > len(pg.data) {
 		return pg, fmt.Errorf("has %d elements, more than there is room for", pg.count)
 	}
 	return pg, nil

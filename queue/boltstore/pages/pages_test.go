@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,11 +14,16 @@ import (
 )
 
 // made writes a bbolt file with branches, overflow, an inline and an empty bucket,
-// and returns what is in it.
+// and returns what is in it. It has no list of free pages.
 func made(t testing.TB) (path string, want map[string]string) {
 	t.Helper()
+	return madeWith(t, false)
+}
+
+func madeWith(t testing.TB, freelist bool) (path string, want map[string]string) {
+	t.Helper()
 	path, want = filepath.Join(t.TempDir(), "db"), map[string]string{}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{NoFreelistSync: true, PageSize: 4096})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{NoFreelistSync: !freelist, PageSize: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +166,50 @@ func TestOrphans(t *testing.T) {
 	for k, v := range want {
 		if !values[v] {
 			t.Fatalf("%q is lost", k)
+		}
+	}
+}
+
+// TestFreelist: a list of free pages that names one in use, or cannot be read, is a
+// fault: bbolt would write over that page.
+func TestFreelist(t *testing.T) {
+	path, want := madeWith(t, true)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &File{data: whole}
+	if err := p.readMeta(); err != nil || p.free == noFreelist {
+		t.Fatalf("free %d, %v: no list", p.free, err)
+	}
+	at := int(p.free * p.pageSize)
+	count := int(binary.NativeEndian.Uint16(whole[at+10:]))
+	if count < 2 {
+		t.Fatalf("%d free pages: too few for this test", count)
+	}
+	put := func(b []byte, i int, id uint64) { binary.NativeEndian.PutUint64(b[at+headerLen+8*i:], id) }
+	for name, way := range map[string]func(b []byte){
+		"":          func([]byte) {},
+		"used":      func(b []byte) { put(b, 0, p.root) },
+		"itself":    func(b []byte) { put(b, 0, p.free) },
+		"meta":      func(b []byte) { put(b, 0, 1) },
+		"twice":     func(b []byte) { copy(b[at+headerLen+8:at+headerLen+16], b[at+headerLen:]) },
+		"high":      func(b []byte) { put(b, count-1, p.high) },
+		"too many":  func(b []byte) { binary.NativeEndian.PutUint16(b[at+10:], 60000) },
+		"far more":  func(b []byte) { binary.NativeEndian.PutUint16(b[at+10:], manyFree); put(b, 0, 1<<60) },
+		"leaf":      func(b []byte) { b[at+8] = flagLeaf },
+		"zeroed":    func(b []byte) { clear(b[at : at+4096]) },
+		"elsewhere": func(b []byte) { b[at]++ },
+	} {
+		b := bytes.Clone(whole)
+		way(b)
+		changed := filepath.Join(t.TempDir(), "db")
+		if err := os.WriteFile(changed, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, faults, _, err := walkFile(t, changed)
+		if err != nil || len(got) != len(want) || (len(faults) == 0) != (name == "") {
+			t.Errorf("%q: %d keys, faults %v, error %v", name, len(got), faults, err)
 		}
 	}
 }

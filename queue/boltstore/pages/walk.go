@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime/debug"
 )
@@ -63,7 +64,44 @@ func (w *walk) run() error {
 	// A mark beyond the file, as damage may write it, must not take all memory.
 	w.seen = newBitmap(min(w.p.high, uint64(len(w.p.data))/w.p.pageSize+1))
 	w.used = firstPage
-	return w.tree(w.p.root, span{}, 0, w.bucket)
+	if err := w.tree(w.p.root, span{}, 0, w.bucket); err != nil {
+		return err
+	}
+	if w.p.free != noFreelist {
+		if err := w.freelist(w.p.free); err != nil {
+			w.v.Fault(Fault{w.p.free, err.Error()})
+		}
+	}
+	return nil
+}
+
+// freelist checks the list of free pages: bbolt would write over a page that is in it.
+func (w *walk) freelist(id uint64) error {
+	pg, err := w.p.page(id)
+	switch {
+	case err != nil:
+		return err
+	case pg.flags != flagFree:
+		return fmt.Errorf("is not the list of free pages (flags %#x)", pg.flags)
+	case !w.claim(pg):
+		return errors.New("is the list of free pages, and belongs to a tree, too")
+	}
+	ids, n := pg.data[headerLen:], uint64(pg.count)
+	if n == manyFree && len(ids) >= pageIDLen {
+		n, ids = binary.NativeEndian.Uint64(ids), ids[pageIDLen:]
+	}
+	if n > uint64(len(ids)/pageIDLen) {
+		return fmt.Errorf("lists %d free pages, more than there is room for", n)
+	}
+	last := uint64(firstPage - 1)
+	for ; n > 0; n-- {
+		one := binary.NativeEndian.Uint64(ids)
+		if one <= last || one >= w.p.high || w.seen.has(one) {
+			return fmt.Errorf("lists page %d as free, which it is not", one)
+		}
+		last, ids = one, ids[pageIDLen:]
+	}
+	return nil
 }
 
 // span is what the keys below a branch may be: at least low, below high; nil: any.
@@ -74,6 +112,8 @@ func (w *walk) tree(id uint64, s span, depth int, leaf func(element) error) erro
 	pg, err := w.p.page(id)
 	switch {
 	case err != nil:
+	case pg.flags == flagFree:
+		err = errors.New("is the list of free pages, and no part of a tree")
 	case depth > maxDepth:
 		err = fmt.Errorf("lies deeper than %d pages", maxDepth)
 	case !w.claim(pg):
@@ -109,8 +149,16 @@ func (w *walk) claim(pg page) bool {
 // key of the one that follows, or the end of the span.
 func (w *walk) elements(pg page, s span, f func(i int, e element, next []byte) error) error {
 	last := s.low
+	var e, following element
+	var err, bad error // of the two
+	if pg.count > 0 {
+		following, bad = pg.element(0)
+	}
 	for i := range pg.count {
-		e, err := pg.element(i)
+		e, err = following, bad
+		if i+1 < pg.count {
+			following, bad = pg.element(i + 1)
+		}
 		if err != nil {
 			w.v.Fault(Fault{pg.id, err.Error()})
 			continue
@@ -122,10 +170,8 @@ func (w *walk) elements(pg page, s span, f func(i int, e element, next []byte) e
 		}
 		last = e.key
 		next := s.high
-		if i+1 < pg.count {
-			if n, err := pg.element(i + 1); err == nil {
-				next = n.key
-			}
+		if i+1 < pg.count && bad == nil {
+			next = following.key
 		}
 		if err := f(i, e, next); err != nil {
 			return err
