@@ -26,6 +26,9 @@ type Counters interface {
 	Wire(kind wire.Kind)
 	// Accepted hears of a message that is in the queue, with its size there.
 	Accepted(k Kind, size int64)
+	// Signed hears of a message of a logged-in user: "signed", "unsigned"
+	// without a key or the right to it, or "failed".
+	Signed(result string)
 	// Checked hears what came of judging a message; method is "spf", "dkim" or
 	// "dmarc", result a word of RFC 8601 2.7.
 	Checked(method, result string)
@@ -55,6 +58,7 @@ func (noCounters) Client(daneclient.Source, string) {}
 func (noCounters) Login(string, string)             {}
 func (noCounters) Reply(int)                        {}
 func (noCounters) Wire(wire.Kind)                   {}
+func (noCounters) Signed(string)                    {}
 func (noCounters) Accepted(Kind, int64)             {}
 func (noCounters) Checked(string, string)           {}
 

@@ -31,6 +31,8 @@ func (c *tallies) Reply(code int)                               { c.add("reply %
 func (c *tallies) Wire(k wire.Kind)                             { c.add("wire %s", k) }
 func (c *tallies) Accepted(k Kind, size int64)                  { c.add("accepted %d %v", k, size > 5) }
 
+func (c *tallies) Signed(result string) { c.add("signed %s", result) }
+
 func (c *tallies) Checked(method, result string) { c.add("checked %s %s", method, result) }
 
 func (c *tallies) expect(t *testing.T, want map[string]int) {

@@ -21,8 +21,14 @@ func (s *session) sign(tx *transaction, message io.Reader) (arrival, error) {
 	m, err := s.opts.Signer().Sign(message, func(from mailaddr.Address) bool {
 		return s.opts.Rules().Sender(tx.subject, from).Allow
 	})
-	if err != nil {
+	switch {
+	case err != nil:
+		s.opts.Counters.Signed("failed")
 		return arrival{}, err
+	case m.Domain.IsZero():
+		s.opts.Counters.Signed("unsigned")
+	default:
+		s.opts.Counters.Signed("signed")
 	}
 	return arrival{ReadCloser: m, signed: m.Domain.String()}, nil
 }

@@ -55,6 +55,7 @@ func pathless(err error) error {
 // has no key.
 func (p *parts) signBounce(message []byte) ([]byte, error) {
 	signed, err := p.live.Load().signer.Own(message)
+	p.countSignature("bounce", err)
 	if errors.Is(err, msgauth.ErrUnsigned) {
 		return message, nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/maillog"
 	"dancemta/internal/metrics"
+	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/smtpd"
 	"dancemta/smtpd/wire"
@@ -141,6 +143,37 @@ func (c smtpCounters) Reply(code int)                    { c.m.Reply(code) }
 func (c smtpCounters) Wire(k wire.Kind)                  { c.m.Wire(k.String()) }
 func (c smtpCounters) Checked(method, result string)     { c.m.Checked(method, result) }
 func (c smtpCounters) Accepted(k smtpd.Kind, size int64) { c.m.Accepted(kindWord(k), size) }
+
+func (c smtpCounters) Signed(result string) { c.m.Signature("submission", result) }
+
+// countSignature counts what came of signing a message of this server.
+func (p *parts) countSignature(message string, err error) {
+	if p.metrics == nil {
+		return
+	}
+	result := "signed"
+	switch {
+	case errors.Is(err, msgauth.ErrUnsigned):
+		result = "unsigned"
+	case err != nil:
+		result = "failed"
+	}
+	p.metrics.Signature(message, result)
+}
+
+func (p *parts) countTLSReports() func(string) {
+	if p.metrics == nil {
+		return nil
+	}
+	return p.metrics.TLSReport
+}
+
+func (p *parts) countFetches() func(string) {
+	if p.metrics == nil {
+		return nil
+	}
+	return p.metrics.STSFetch
+}
 
 // kindWord is the word of the configuration.
 func kindWord(k smtpd.Kind) string {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,8 +21,10 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/lab"
 	"dancemta/internal/metrics"
+	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/queue/dsn"
+	"dancemta/queue/mtasts"
 	"dancemta/saslext"
 	"dancemta/smtpd"
 	"dancemta/smtpd/wire"
@@ -261,6 +264,25 @@ func TestMetricsKnowAllWords(t *testing.T) {
 			p.countOutcomes()(queue.Outcome{TLS: wanted + ": " + got})
 		}
 	}
+	for _, err := range []error{nil, msgauth.ErrUnsigned, errors.New("trouble")} {
+		p.countSignature("bounce", err)
+		p.countSignature("tls-report", err)
+	}
+	for _, method := range []string{"spf", "dkim", "dmarc"} {
+		for _, result := range []string{"none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"} { // RFC 8601 2.7
+			c.Checked(method, result)
+		}
+	}
+	for _, result := range []string{"signed", "unsigned", "failed"} {
+		c.Signed(result)
+	}
+	for _, result := range []string{"sent", "failed", "given up"} {
+		p.countTLSReports()(result)
+	}
+	for _, k := range []mtasts.Kind{mtasts.FetchError, mtasts.InvalidError, mtasts.WebPKIError} {
+		p.countFetches()(k.String())
+	}
+	p.countFetches()("fetched")
 	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Relayed, dsn.Delivered} {
 		p.countReports()(a.String())
 	}

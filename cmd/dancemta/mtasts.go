@@ -40,6 +40,7 @@ func (p *parts) newDeliverer(r resolverFor) (*deliver.Deliverer, error) {
 		Resolver: o.Resolver, Look: p.looks,
 		Permitted: deliver.Permitted(p.cfg.Delivery.AllowPrivateTargets),
 		Roots:     o.Roots, Port: c.Port, Logger: p.log,
+		OnFetch: p.countFetches(),
 	})
 	if err != nil {
 		return nil, unavailable(err)

@@ -30,7 +30,8 @@ func (p *parts) newReporter() (*tlsrpt.Reporter, error) {
 		Hostname: p.cfg.Hostname, Organization: c.Organization, Contact: c.Contact,
 		Resolver:  p.resolver,
 		Permitted: deliver.Permitted(p.cfg.Delivery.AllowPrivateTargets),
-		Sign:      func(message []byte) ([]byte, error) { return p.live.Load().signer.Own(message) },
+		Sign:      p.signReport,
+		OnReport:  p.countTLSReports(),
 		Submit:    p.submitReport,
 		Logger:    p.log,
 	})
@@ -38,6 +39,12 @@ func (p *parts) newReporter() (*tlsrpt.Reporter, error) {
 		return nil, unavailable(err)
 	}
 	return r, nil
+}
+
+func (p *parts) signReport(message []byte) ([]byte, error) {
+	signed, err := p.live.Load().signer.Own(message)
+	p.countSignature("tls-report", err)
+	return signed, err
 }
 
 // countTLS is who hears of TLS sessions; nil: nobody.

@@ -51,6 +51,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	sessions, clients, logins, replies, wire, lookups, deliveries, deliveryTLS, reports, checks counters
+	signatures, tlsReports, stsFetches                                                          counters
 	accepted                                                                                    *prometheus.HistogramVec
 }
 
@@ -63,6 +64,7 @@ func New(o Options) *Metrics {
 	}{
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
 		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
+		{&m.signatures, signaturesTotal}, {&m.tlsReports, tlsReportsTotal}, {&m.stsFetches, stsFetchesTotal},
 	} {
 		*c.into = newCounters(m.registry, c.of)
 	}
@@ -114,6 +116,15 @@ func (m *Metrics) Delivery(result string) { m.deliveries.inc(result) }
 // DeliveryTLS counts the TLS of an attempt for one recipient: what was wanted, and
 // what there was.
 func (m *Metrics) DeliveryTLS(wanted, got string) { m.deliveryTLS.inc(wanted, got) }
+
+// Signature counts a message that came to the question of one.
+func (m *Metrics) Signature(message, result string) { m.signatures.inc(message, result) }
+
+// TLSReport counts what came of a report about TLS.
+func (m *Metrics) TLSReport(result string) { m.tlsReports.inc(result) }
+
+// STSFetch counts a fetch of a policy.
+func (m *Metrics) STSFetch(result string) { m.stsFetches.inc(result) }
 
 // Report counts a recipient of whom a sender was told.
 func (m *Metrics) Report(action string) { m.reports.inc(action) }

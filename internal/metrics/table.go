@@ -40,6 +40,10 @@ var (
 	findings  = label{"result", []string{"none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"}}
 	results   = label{"result", []string{"delivered", "deferred", "failed"}}
 	reports   = label{"report", []string{"failed", "delayed", "relayed", "delivered"}}
+	messages  = label{"message", []string{"submission", "bounce", "tls-report"}}
+	signed    = label{"result", []string{"signed", "unsigned", "failed"}}
+	sent      = label{"result", []string{"sent", "failed", "given up"}}
+	fetched   = label{"result", []string{"fetched", "fetch-error", "invalid", "webpki-invalid"}}
 	owns      = label{"identity", []string{"server", "client"}}
 	matches   = label{"verdict", []string{"match", "none", "unknown", "mismatch"}}
 	wanted    = label{"wanted", []string{"may", "encrypt", "verify", "dane", "dane-only", "mta-sts", "mta-sts testing", "requiretls", other}}
@@ -102,6 +106,14 @@ var (
 	reportsTotal = metric{"dancemta_reports_total", counter,
 		"What senders were told, one for each recipient: that he will not get it, that it is late, that it was handed on to a server that reports nothing, or that it is in his mailbox.",
 		[]label{reports}}
+	signaturesTotal = metric{"dancemta_signatures_total", counter,
+		"Messages that came to the question of a DKIM signature: those of logged-in users, bounces, and TLS reports by mail. " +
+			"unsigned: there is no key for the domain of From, or its author may not use it; failed: the message waits, or a bounce leaves without.",
+		[]label{messages, signed}}
+	tlsReportsTotal = metric{"dancemta_tls_reports_total", counter,
+		"Attempts to hand a report about TLS to one place of a domain's choice, and reports that were given up.", []label{sent}}
+	stsFetchesTotal = metric{"dancemta_mta_sts_fetches_total", counter,
+		"Fetches of MTA-STS policies by what came of them.", []label{fetched}}
 	queueMessages = metric{"dancemta_queue_messages", gauge,
 		"Messages in the queue, once for each destination that is still open: never tried, under delivery, waiting for another try, or held by an operator.",
 		[]label{queued}}
@@ -125,5 +137,5 @@ var (
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
 	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes, checksTotal,
-		deliveriesTotal, deliveryTLS, reportsTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
+		deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }

@@ -42,6 +42,8 @@ type Options struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: silent
+	// OnFetch hears what came of each fetch: "fetched", or a word of Kind; nil: nobody does.
+	OnFetch func(result string)
 }
 
 // Client finds policies. It may be used by many goroutines at once.
@@ -166,6 +168,9 @@ func (c *Client) fetchAndKeep(ctx context.Context, domain dnsname.Name, id strin
 		return kept, &Error{FetchError, domain, context.Cause(ctx)}
 	}
 	p, err := c.fetch(ctx, domain)
+	if c.o.OnFetch != nil && ctx.Err() == nil {
+		c.o.OnFetch(resultOf(err))
+	}
 	if err != nil {
 		if ctx.Err() == nil { // else it was we who broke it off
 			c.fail(domain, err)

@@ -35,6 +35,27 @@ const (
 	WebPKIError                  // the host's certificate proves nothing
 )
 
+// String returns a word for counters.
+func (k Kind) String() string {
+	switch k {
+	case InvalidError:
+		return "invalid"
+	case WebPKIError:
+		return "webpki-invalid"
+	}
+	return "fetch-error"
+}
+
+func resultOf(err error) string {
+	if err == nil {
+		return "fetched"
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind.String()
+	}
+	return FetchError.String()
+}
+
 // Error says why a policy could not be had.
 type Error struct {
 	Kind   Kind

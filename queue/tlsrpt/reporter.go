@@ -53,6 +53,10 @@ type Options struct {
 	// Submit takes responsibility for a mail; nil: none is sent.
 	Submit func(ctx context.Context, m Mail) error
 
+	// OnReport hears of each place that a report was offered: "sent" or "failed"; and
+	// of reports "given up". nil: nobody does.
+	OnReport func(result string)
+
 	Roots  *x509.CertPool // of HTTPS hosts; nil: the system's
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Delay  func() time.Duration // from a day's end to a report; default random, up to 4 h
@@ -89,6 +93,9 @@ func New(o Options) (*Reporter, error) {
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
+	}
+	if o.OnReport == nil {
+		o.OnReport = func(string) {}
 	}
 	if o.Delay == nil {
 		o.Delay = func() time.Duration { return rand.N(maxDelay) }
@@ -214,6 +221,7 @@ func (r *Reporter) try(ctx context.Context, w *work) (done bool) {
 	}
 	if !r.o.Now().Before(w.until) {
 		maillog.TLSReport(r.o.Logger, w.domain.String(), w.date, "", errors.New("given up"))
+		r.o.OnReport("given up")
 		return true
 	}
 	err := r.send(ctx, w.about)
@@ -247,8 +255,10 @@ func (r *Reporter) send(ctx context.Context, a about) error {
 		maillog.TLSReport(r.o.Logger, a.domain.String(), a.date, p.String(), trouble)
 		if trouble == nil {
 			taken = true
+			r.o.OnReport("sent")
 		} else {
 			err = trouble
+			r.o.OnReport("failed")
 		}
 	}
 	if taken || ctx.Err() != nil { // cut off in the middle it may have arrived
