@@ -127,17 +127,18 @@ func Permitted(allowPrivate bool) func(netip.Addr) bool {
 // privateNets are where nobody outside can have a mail server, but our own
 // services may listen: a stranger's MX must not lead us there.
 var privateNets = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),      // this host (RFC 1122 3.2.1.3)
-	netip.MustParsePrefix("10.0.0.0/8"),     // RFC 1918 3
-	netip.MustParsePrefix("100.64.0.0/10"),  // RFC 6598 7
-	netip.MustParsePrefix("127.0.0.0/8"),    // loopback
-	netip.MustParsePrefix("169.254.0.0/16"), // link-local
-	netip.MustParsePrefix("172.16.0.0/12"),  // RFC 1918 3
-	netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918 3
-	netip.MustParsePrefix("::/96"),          // unspecified, loopback, IPv4-compatible
-	netip.MustParsePrefix("fc00::/7"),       // unique local (RFC 4193 3.1)
-	netip.MustParsePrefix("fe80::/9"),       // link-local and the old site-local
-	netip.MustParsePrefix("64:ff9b:1::/48"), // somebody's own NAT64, to whatever IPv4 it leads (RFC 8215 3)
+	netip.MustParsePrefix("0.0.0.0/8"),       // this host (RFC 1122 3.2.1.3)
+	netip.MustParsePrefix("10.0.0.0/8"),      // RFC 1918 3
+	netip.MustParsePrefix("100.64.0.0/10"),   // RFC 6598 7
+	netip.MustParsePrefix("127.0.0.0/8"),     // loopback
+	netip.MustParsePrefix("169.254.0.0/16"),  // link-local
+	netip.MustParsePrefix("172.16.0.0/12"),   // RFC 1918 3
+	netip.MustParsePrefix("192.168.0.0/16"),  // RFC 1918 3
+	netip.MustParsePrefix("::ffff:0:0:0/96"), // translated IPv4 (RFC 2765 2.1)
+	netip.MustParsePrefix("::/96"),           // unspecified, loopback, IPv4-compatible
+	netip.MustParsePrefix("fc00::/7"),        // unique local (RFC 4193 3.1)
+	netip.MustParsePrefix("fe80::/9"),        // link-local and the old site-local
+	netip.MustParsePrefix("64:ff9b:1::/48"),  // somebody's own NAT64, to whatever IPv4 it leads (RFC 8215 3)
 }
 
 // neverNets can be no host at all, not even in a laboratory.

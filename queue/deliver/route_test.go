@@ -149,7 +149,7 @@ func TestPrivateTargets(t *testing.T) {
 		"0.0.0.0": {false, true}, "0.1.2.3": {false, true}, "::": {false, true}, "10.1.2.3": {false, true}, "172.16.0.1": {false, true}, "172.31.255.255": {false, true},
 		"192.168.1.1": {false, true}, "100.64.0.1": {false, true}, "100.127.0.1": {false, true}, "169.254.169.254": {false, true},
 		"fe80::1": {false, true}, "fec0::1": {false, true}, "fc00::1": {false, true}, "fdff::1": {false, true}, "::ffff:10.0.0.1": {false, true},
-		"64:ff9b::7f00:1": {false, true}, "64:ff9b:1::7f00:1": {false, true}, "64:ff9b:2::1": {true, true}, "2002:7f00:1::1": {false, true}, "2002:c000:201::1": {true, true},
+		"64:ff9b::7f00:1": {false, true}, "64:ff9b:1::7f00:1": {false, true}, "64:ff9b:2::1": {true, true}, "::ffff:0:7f00:1": {false, true}, "2002:7f00:1::1": {false, true}, "2002:c000:201::1": {true, true},
 		"224.0.0.1": {false, false}, "239.1.1.1": {false, false}, "240.0.0.1": {false, false}, "255.255.255.255": {false, false},
 		"ff02::1": {false, false}, "::ffff:224.0.0.1": {false, false}, "64:ff9b::e000:1": {false, false},
 	} {
