@@ -80,6 +80,7 @@ type Envelope struct {
 	Helo        string           // name that the peer gave, for the DSN
 	Peer        string           // address of the peer, for the DSN
 	Arrived     time.Time        // expiry counts from here; zero: set by Accept
+	Hold        string           // why nobody may have it before an operator says so; empty: it may leave. Not kept as such
 	Expires     time.Time        // given up then, if not before by its age; zero: by its age alone
 }
 
