@@ -23,7 +23,7 @@ func TestShare(t *testing.T) {
 	inWorld(t, func(o *queue.Options) { o.Share = share }, func(w *world) {
 		var panics atomic.Int64
 		w.deliver = func(_ context.Context, job queue.Job) []queue.Outcome {
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			if job.Destination != "free.test" && panics.Add(1) <= 5 {
 				panic("a mistake in a deliverer")
 			}
