@@ -2,6 +2,7 @@ package smtpclient
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -28,3 +29,15 @@ func TestPasswordInParts(t *testing.T) {
 }
 
 const hidden = "535 5.7.8 its words are not shown, they hold a part of what it was told"
+
+// TestManyExtensions: of an endless list no more is kept than a server can have.
+func TestManyExtensions(t *testing.T) {
+	lines := []string{"mx", "SIZE 1000"}
+	for i := range 9000 {
+		lines = append(lines, fmt.Sprint("X", i))
+	}
+	got := parseExtensions(lines)
+	if got["SIZE"] != "1000" || len(got) != maxExtensions {
+		t.Errorf("SIZE %q, %d extensions", got["SIZE"], len(got))
+	}
+}

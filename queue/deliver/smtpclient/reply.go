@@ -140,12 +140,18 @@ func newReply(code int, lines []string) Reply {
 	return r
 }
 
+// maxExtensions is ten times what any server has: each visit keeps its list in memory.
+const maxExtensions = 200
+
 // parseExtensions reads the lines of an EHLO reply after the first
 // (RFC 5321 4.1.1.1). What is no keyword is passed over.
 func parseExtensions(lines []string) map[string]string {
 	extensions := map[string]string{}
 	for _, line := range lines[1:] {
 		keyword, params, _ := strings.Cut(line, " ")
+		if len(extensions) == maxExtensions {
+			break
+		}
 		if isKeyword(keyword) {
 			extensions[strings.ToUpper(keyword)] = strings.TrimSpace(params)
 		}
