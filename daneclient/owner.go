@@ -118,7 +118,7 @@ func FreeOwner(name dnsname.Name) (Owner, error) {
 	case !isHost(name.String()):
 		return Owner{}, fmt.Errorf("%q: %w: two labels are the least, and the last is no number", name, ErrOwner)
 	case isForbidden(name):
-		return Owner{}, fmt.Errorf("%q: %w: a name with such a label is never a client's, see UserOwner and ServerOwner", name, ErrOwner)
+		return Owner{}, fmt.Errorf("%q: %w: a name with such a label is that of users or of a server, never a client's", name, ErrOwner)
 	}
 	return Owner{name.String(), machine, name}, nil
 }

@@ -38,6 +38,9 @@ func ParseDestinations(s string) (string, error) {
 	rest, below := strings.CutPrefix(s, "*.")
 	name, err := dnsname.ParseUnicode(rest)
 	if err != nil {
+		if why := errors.Unwrap(err); why != nil {
+			err = why // without the name, which stands there already
+		}
 		return "", fmt.Errorf("%w: %.80q: %v", ErrPattern, s, err)
 	}
 	if below {

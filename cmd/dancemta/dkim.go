@@ -53,7 +53,7 @@ func (n *dkimName) register(c *cobra.Command) {
 
 func (n *dkimName) key() (k msgauth.Key, err error) {
 	if n.domain == "" || n.selector == "" {
-		return k, usage(errors.New("--domain and --selector are needed"))
+		return k, usage(errors.New("--domain and --selector are needed"), "only a file that is called SELECTOR._domainkey.DOMAIN.pem tells them itself")
 	}
 	if k.Domain, err = dnsname.ParseUnicode(strings.TrimSuffix(n.domain, ".")); err != nil {
 		return k, usage(fmt.Errorf("--domain: %w", err))

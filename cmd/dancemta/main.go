@@ -29,6 +29,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addCobras(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -59,13 +60,22 @@ delivers it onward. "dancemta demo" shows all of it on this machine alone.`,
 	addGroup(root, "See it, and read on:", newDemo(), newVersion(), newMan())
 	root.SetHelpCommandGroupID("See it, and read on:")
 	root.SetCompletionCommandGroupID("See it, and read on:")
+	return root
+}
+
+// addCobras adds cobra's own commands, which write to where root writes now. To whoever
+// mistypes a word they would show another page, and end with 0.
+func addCobras(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		if c.Name() == "help" {
-			c.RunE = help // cobra's own shows another page to whoever mistypes a word
+		switch c.Name() {
+		case "help":
+			c.RunE = help
+		case "completion":
+			c.Args, c.RunE = noArgs, needsCommand
 		}
 	}
-	return root
 }
 
 // addGroup adds commands that the help lists under a title.

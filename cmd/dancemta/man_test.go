@@ -40,6 +40,8 @@ func TestHelpOf(t *testing.T) {
 		{[]string{"help"}, exitOK, "Run a server:\n"},
 		{[]string{"help", "queue", "list"}, exitOK, "dancemta queue list [FILTER...]"},
 		{[]string{"help", "flush"}, exitUsage, `unknown word "flush" after "dancemta"`},
+		{[]string{"completion", "foo"}, exitUsage, `unknown word "foo" after "dancemta completion"`},
+		{[]string{"completion"}, exitUsage, `"dancemta completion" needs a command`},
 		{[]string{"help", "queue", "lst"}, exitUsage, `did you mean "dancemta queue list"?`}, // "cat" is no farther off than two letters
 	} {
 		code, out, stderr := run(t, tc.args...)

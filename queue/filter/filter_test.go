@@ -128,7 +128,7 @@ func TestErrors(t *testing.T) {
 		{"attempts>x", 9, "no number"},
 		{"sender=rick", 7, "not a mail address"},
 		{"sender=@a..b", 7, "not a destination"},
-		{"domain=a_b", 7, "not a destination"},
+		{"domain=a_b", 7, `not a destination: "a_b": character`}, // the name stands there once
 		{`reply~"open`, 6, "quotes do not end"},
 		{`reply~"open\`, 6, "quotes do not end"},
 		{`reply~"a"b`, 9, "a space was expected"},
