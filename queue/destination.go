@@ -42,12 +42,13 @@ type destinations struct {
 	o   *Options
 	now func() time.Time
 
-	mu     sync.Mutex
-	by     map[string]*destination
-	rates  rates
-	shares map[string]int // visits, by Share.Key
-	places [groups]int    // taken, by group
-	plan   plan
+	mu      sync.Mutex
+	by      map[string]*destination
+	rates   rates
+	shares  map[string]int // visits, by Share.Key
+	places  [groups]int    // taken, by group
+	senders map[holder]int // places of those who are not proven
+	plan    plan
 }
 
 // destination is one of them.
@@ -67,30 +68,33 @@ type destination struct {
 
 // plan counts what a transaction of the store has leased, which may be undone.
 type plan struct {
-	by     map[string]int
-	places [groups]int
-	rates  map[string]int
-	shares map[string]int
-	wake   time.Time // when a rate permits more; zero: none holds anything back
+	by      map[string]int
+	places  [groups]int
+	rates   map[string]int
+	shares  map[string]int
+	senders map[holder]int
+	wake    time.Time // when a rate permits more; zero: none holds anything back
 }
 
 func newDestinations(o *Options, now func() time.Time) *destinations {
-	return &destinations{o: o, now: now, by: map[string]*destination{}, rates: rates{by: map[string]time.Time{}}, shares: map[string]int{}}
+	return &destinations{o: o, now: now, by: map[string]*destination{}, rates: rates{by: map[string]time.Time{}}, shares: map[string]int{}, senders: map[holder]int{}}
 }
 
 // begin is DueRequest.Begin.
 func (ds *destinations) begin() {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	ds.plan = plan{by: map[string]int{}, rates: map[string]int{}, shares: map[string]int{}}
+	ds.plan = plan{by: map[string]int{}, rates: map[string]int{}, shares: map[string]int{}, senders: map[holder]int{}}
 }
 
 // leased is DueRequest.Leased.
-func (ds *destinations) leased(name string) {
+func (ds *destinations) leased(name string, sender uint64) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	ds.plan.by[name]++
-	ds.plan.places[ds.group(ds.by[name], ds.now())]++
+	group := ds.group(ds.by[name], ds.now())
+	ds.plan.places[group]++
+	ds.plan.senders[holder{group, sender}]++
 	ds.plan.rates[ds.rate(name).Key]++
 	ds.plan.shares[ds.share(name).Key]++
 }
@@ -150,19 +154,6 @@ func (ds *destinations) group(d *destination, now time.Time) int {
 	return proven
 }
 
-// room reports whether a further place may go to a group.
-func (ds *destinations) room(group int) bool {
-	taken := [groups]int{}
-	for g := groups - 1; g >= 0; g-- {
-		taken[g] = ds.places[g] + ds.plan.places[g]
-		if g+1 < groups {
-			taken[g] += taken[g+1]
-		}
-	}
-	return (group < unproven || taken[unproven] < max(1, ds.o.Concurrency-ds.o.Concurrency/provenShare)) &&
-		(group < troubled || taken[troubled] < max(1, ds.o.Concurrency/troubledShare))
-}
-
 // away is DueRequest.Away.
 func (ds *destinations) away(name string) (reply string, away bool) {
 	ds.mu.Lock()
@@ -174,13 +165,12 @@ func (ds *destinations) away(name string) (reply string, away bool) {
 	return d.reply, true
 }
 
-// arrive begins a visit; it returns the group whose place it has, and the key of its
-// share.
-func (ds *destinations) arrive(name string) (group int, share string) {
+// arrive begins a visit for a message of a sender; it returns the place that it has.
+func (ds *destinations) arrive(name string, sender uint64) (p place) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	now := ds.now()
-	group = ds.group(ds.by[name], now)
+	p = place{ds.group(ds.by[name], now), sender, ds.join(name)}
 	d := ds.by[name]
 	if d == nil {
 		d = &destination{limit: min(initialVisits, ds.o.PerDestination)}
@@ -188,16 +178,16 @@ func (ds *destinations) arrive(name string) (group int, share string) {
 	}
 	d.visits++
 	d.touched = now
-	ds.places[group]++
-	return group, ds.join(name)
+	ds.takePlace(p)
+	return p
 }
 
 // leave ends a visit.
-func (ds *destinations) leave(name string, group int, share string) {
+func (ds *destinations) leave(name string, p place) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	ds.leaveShare(share)
-	ds.places[group]--
+	ds.leaveShare(p.share)
+	ds.givePlace(p)
 	d := ds.by[name]
 	d.visits--
 	d.touched = ds.now()
@@ -228,15 +218,14 @@ func (ds *destinations) forget() {
 	}
 }
 
-// answer notes that somebody spoke for the destination. The place of a visit, which
-// is of the group given, becomes one of the proven. more: there may be room for
-// further visits.
-func (ds *destinations) answer(name string, group int) (more bool) {
+// answer notes that somebody spoke for the destination. The place of a visit becomes
+// one of the proven. more: there may be room for further visits.
+func (ds *destinations) answer(name string, p *place) (more bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	now := ds.now()
 	d := ds.by[name]
-	more = group != proven
+	more = p.group != proven
 	if d.failures > 0 {
 		d.failures, d.good, d.limit = 0, 0, min(initialVisits, ds.o.PerDestination)
 	}
@@ -245,8 +234,9 @@ func (ds *destinations) answer(name string, group int) (more bool) {
 		d.limit++
 		d.good, more = 0, true
 	}
-	ds.places[group]--
-	ds.places[proven]++
+	ds.givePlace(*p)
+	p.group = proven
+	ds.takePlace(*p)
 	return more
 }
 

@@ -29,11 +29,11 @@ func TestBackoff(t *testing.T) {
 func TestForget(t *testing.T) {
 	ds := newDestinations(&Options{PerDestination: 20, Concurrency: 50}, time.Now)
 	visit := func(name string, fail bool) {
-		g, share := ds.arrive(name)
+		p := ds.arrive(name, 7)
 		if fail {
 			ds.fail(name, time.Now(), "no answer")
 		}
-		ds.leave(name, g, share)
+		ds.leave(name, p)
 	}
 	for i := range 10 {
 		visit(fmt.Sprintf("silent%d.test", i), true)
@@ -47,7 +47,7 @@ func TestForget(t *testing.T) {
 	if n := len(ds.troubles()); n != 10 {
 		t.Errorf("%d of 10 in trouble are remembered", n)
 	}
-	if ds.places != [groups]int{} {
-		t.Errorf("places taken: %v", ds.places)
+	if ds.places != [groups]int{} || len(ds.senders) > 0 {
+		t.Errorf("places taken: %v, %v", ds.places, ds.senders)
 	}
 }

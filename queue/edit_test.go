@@ -43,7 +43,7 @@ func TestRetryEndsBackoff(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range []string{"one.test", "two.test", "three.test"} {
-		q.dests.arrive(d)
+		q.dests.arrive(d, 0)
 		q.dests.fail(d, now, "421 no")
 	}
 	check := func(what, want string) {

@@ -18,6 +18,7 @@ type Job struct {
 	Attempt     int         // 1 for the first
 	Tries       int         // the same with those that were due but not made: what the next wait counts
 	Size        int64       // octets of the body
+	Lane        uint64      // number of the sender with whom it stands in line, see Envelope.Lane
 	Told        bool        // the sender has been told that it waits: see Settlement.Told
 	Away        bool        // its destination is away, but it is time to speak of it: to be settled without a delivery
 	// Open returns the message as it was accepted. It may be called more than

@@ -80,7 +80,7 @@ func (r *run) lease() (next time.Time, err error) {
 	resume := r.resuming(now)
 	jobs, next, err := q.o.Store.Due(DueRequest{
 		Now: now, Max: free, Next: q.next, Horizon: q.o.horizon(),
-		Limit: q.dests.limit, Begin: q.dests.begin, Leased: q.dests.leased,
+		Limit: q.dests.limit, Begin: q.dests.begin, Leased: q.dests.leased, Fair: q.dests.fair,
 		Away: q.dests.away, Speak: q.speaks,
 		Suspended: q.suspended, Resume: resume,
 	})

@@ -145,7 +145,7 @@ func TestManyDestinations(t *testing.T) {
 			return all(job, queue.Delivered, "250 ok")
 		}
 		for i := range 100 {
-			w.accept(fmt.Sprintf("morty@d%d.test", i))
+			w.acceptOf(fmt.Sprint("sender", i%10), "rick@partner.test", fmt.Sprintf("morty@d%d.test", i))
 		}
 		w.run()
 		w.pass(time.Second)

@@ -91,7 +91,10 @@ type DueRequest struct {
 	// Begin is called when the transaction begins, which may be more than once since
 	// it may have to be done again; Leased for each lease in it.
 	Begin  func()
-	Leased func(destination string)
+	Leased func(destination string, sender uint64)
+	// Fair says whether a sender, by his number, may have one more of a destination for
+	// which Limit has room. Else another sender's turn comes first. nil: always.
+	Fair func(destination string, sender uint64) bool
 	// Away says that a destination is not to be tried now, and what its units are to
 	// show for it: those that are due are moved on without an attempt. One of which
 	// Speak says that its sender has to hear of it is leased with Job.Away instead;

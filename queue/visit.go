@@ -25,8 +25,7 @@ type visit struct {
 	r        *run
 	name     string
 	first    *Job // leased with the visit; nil: it was taken
-	group    int  // of the place it has
-	share    string
+	place    place
 	began    time.Time
 	messages int
 	open     map[ID]Job // taken and not reported
@@ -37,9 +36,8 @@ type visit struct {
 func (r *run) newVisit(job Job) *visit {
 	q := r.q
 	q.dests.take(job.Destination)
-	group, share := q.dests.arrive(job.Destination)
 	return &visit{
-		r: r, name: job.Destination, first: &job, group: group, share: share,
+		r: r, name: job.Destination, first: &job, place: q.dests.arrive(job.Destination, job.Lane),
 		began: q.clock.now(), open: map[ID]Job{},
 	}
 }
@@ -116,10 +114,9 @@ func (v *visit) judge(outcomes []Outcome) {
 	case nobody:
 		v.r.q.dests.fail(v.name, v.began, maillog.Clean(outcomes[0].Reply))
 	case spoke:
-		if v.r.q.dests.answer(v.name, v.group) {
+		if v.r.q.dests.answer(v.name, &v.place) {
 			v.r.q.poke()
 		}
-		v.group = proven
 	}
 }
 
@@ -160,7 +157,7 @@ func (v *visit) run() error {
 		v.Report(v.open[id], nil)
 	}
 	v.wait()
-	q.dests.leave(v.name, v.group, v.share)
+	q.dests.leave(v.name, v.place)
 	return v.err
 }
 

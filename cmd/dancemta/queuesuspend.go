@@ -26,7 +26,8 @@ func newQueueSuspend() *cobra.Command {
 		Short: "Keep all mail for a destination where it is",
 		Long: `Keep all mail for a destination where it is, also what comes later: a domain,
 "*.example.org" (all names below it), an address literal, or "*" (all mail). It is
-accepted, waits and does expire. A message that is being delivered ends; no other is
+accepted and waits; what is too old when the suspension ends is tried once more, and
+bounces then. A message that is being delivered ends; no other is
 begun. "dancemta status" lists suspensions.`,
 		Args: exactArgs(1, "one destination"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -2,7 +2,9 @@ package boltstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"time"
 
@@ -23,6 +25,8 @@ const (
 	// A request moves on so many units of destinations that are away: a transaction of
 	// some ten milliseconds.
 	maxMovedOn = 500
+	// Senders in a line who are asked about, when the first is not to be served now.
+	maxAsked = 16
 	// Stamps of services differ, or equal ones would be served by their names. So
 	// many of them fit into what a clock does not notice.
 	maxAhead = int64(time.Millisecond)
@@ -210,7 +214,8 @@ func (w *walk) run() error {
 			if early, err := w.early(l); early || err != nil {
 				return err
 			}
-			if err := w.serve(l); err != nil {
+			_, from := w.t.firstLane(l)
+			if err := w.serve(from); err != nil {
 				return err
 			}
 		}
@@ -260,12 +265,33 @@ func (w *walk) step(k []byte, l line) error {
 			return w.moveOn(l, reply)
 		}
 	}
-	if !w.allowed(d) {
-		w.passed++
-		w.at[l.class] = append(k, 0) // the next one
-		return nil
+	if w.allowed(d) {
+		if from, ok := w.fair(l); ok {
+			return w.serve(from)
+		}
 	}
-	return w.serve(l)
+	w.passed++
+	w.at[l.class] = append(k, 0) // the next one
+	return nil
+}
+
+// fair returns the first lane of a line whose sender may be served now.
+func (w *walk) fair(l line) (from lane, ok bool) {
+	prefix := l.key()
+	c := w.t.Bucket(bucketLane).Cursor()
+	n := 0
+	for k, _ := c.Seek(prefix); n < maxAsked && bytes.HasPrefix(k, prefix) && len(k) == len(prefix)+2*timeLen; k, _ = c.Next() {
+		turn, sender := binary.BigEndian.Uint64(k[len(prefix):]), binary.BigEndian.Uint64(k[len(prefix)+timeLen:])
+		from = lane{l, sender}
+		if at, _ := w.t.firstUnit(from); !w.hasTurn(int64(turn)) || !w.isDue(at) {
+			return lane{}, false
+		}
+		if w.r.Fair == nil || w.r.Fair(l.destination, sender) {
+			return from, true
+		}
+		n++
+	}
+	return lane{}, false
 }
 
 // early reports whether nobody in a line is due although it has its turn. It is only
@@ -291,28 +317,28 @@ func (w *walk) allowed(destination string) bool {
 	return w.r.Limit == nil || w.here[destination] < w.r.Limit(destination)
 }
 
-// serve leases the unit of a line whose turn it is.
-func (w *walk) serve(l line) error {
-	job, err := w.t.lease(l, w.r, w.p.next(stamp(w.r.Now)), false)
+// serve leases the first unit of a lane.
+func (w *walk) serve(from lane) error {
+	job, err := w.t.lease(from, w.r, w.p.next(stamp(w.r.Now)), false)
 	if err != nil {
 		return err
 	}
 	w.p.turns++
-	w.here[l.destination]++
+	w.here[from.destination]++
 	if w.r.Leased != nil {
-		w.r.Leased(l.destination)
+		w.r.Leased(from.destination, from.sender)
 	}
 	w.jobs = append(w.jobs, *job)
 	return nil
 }
 
-// lease leases the unit of a line whose turn it is. away: not for an attempt.
-func (t *txn) lease(l line, r queue.DueRequest, served int64, away bool) (*queue.Job, error) {
-	from, at, id, err := t.head(l)
-	if err != nil {
-		return nil, err
+// lease leases the first unit of a lane. away: not for an attempt.
+func (t *txn) lease(from lane, r queue.DueRequest, served int64, away bool) (*queue.Job, error) {
+	at, id := t.firstUnit(from)
+	if at == 0 {
+		return nil, fmt.Errorf("lines of %q: %w", from.destination, ErrDamaged)
 	}
-	u := unit{id, l.destination}
+	u := unit{id, from.destination}
 	rec, err := t.getUnit(u)
 	if err != nil {
 		return nil, err
@@ -325,7 +351,7 @@ func (t *txn) lease(l line, r queue.DueRequest, served int64, away bool) (*queue
 		return nil, err
 	}
 	t.counts.add(rec, -1)
-	if job.Away = away; away {
+	if job.Lane, job.Away = from.sender, away; away {
 		rec.Passed++
 	} else {
 		rec.Attempt++
@@ -393,7 +419,7 @@ func (w *walk) moveUnit(from lane, u unit, reply string) error {
 		return err
 	}
 	if w.r.Speak != nil && w.r.Speak(job.Envelope, job.Told) {
-		job, err = w.t.lease(from.line, w.r, 0, true)
+		job, err = w.t.lease(from, w.r, 0, true)
 		if err == nil {
 			w.jobs = append(w.jobs, *job)
 		}
