@@ -84,6 +84,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.rates(cfg)
 	r.laboratory(cfg)
 	r.keys(cfg)
+	r.inbound(cfg)
 	r.metrics(cfg.Metrics)
 	if err := checkBuild(path, cfg); err != nil {
 		r.problem(err)

@@ -47,3 +47,16 @@ func (r textResolver) Lookup(ctx context.Context, name dnsname.Name, t msgauth.T
 	}
 	return out
 }
+
+// inbound says what becomes of mail from anybody.
+func (r *report) inbound(cfg *config.Config) {
+	switch {
+	case len(cfg.RelayDomains) == 0: // nobody gets any
+	case cfg.Authentication.DMARC == config.DMARCNone:
+		r.warning(`mail from anybody is not judged by SPF, DKIM and DMARC: authentication.dmarc is "none"`)
+	case cfg.Authentication.DMARC == config.DMARCReject:
+		r.ok("mail from anybody is judged, and refused where the domain in its From field asks for it (DMARC)")
+	default:
+		r.ok("mail from anybody is judged, marked and delivered")
+	}
+}

@@ -101,3 +101,25 @@ func TestInboundSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestInboundReport: what check says of it.
+func TestInboundReport(t *testing.T) {
+	for _, c := range []struct {
+		dmarc    config.DMARCUse
+		domains  int
+		says     string
+		warnings int
+	}{
+		{config.DMARCNone, 1, `warning  mail from anybody is not judged by SPF, DKIM and DMARC: authentication.dmarc is "none"`, 1},
+		{config.DMARCMark, 1, "ok       mail from anybody is judged, marked and delivered", 0},
+		{config.DMARCReject, 1, "ok       mail from anybody is judged, and refused where the domain in its From field asks for it (DMARC)", 0},
+		{config.DMARCNone, 0, "", 0},
+	} {
+		var out strings.Builder
+		r := &report{w: &out}
+		r.inbound(&config.Config{RelayDomains: make([]config.RelayDomain, c.domains), Authentication: config.Authentication{DMARC: c.dmarc}})
+		if strings.TrimSpace(out.String()) != c.says || r.warnings != c.warnings {
+			t.Errorf("%s: %q, %d warnings", c.dmarc, out.String(), r.warnings)
+		}
+	}
+}
