@@ -14,6 +14,7 @@ import (
 // checkpoint: without room, or with an error of the medium. Whatever was promised
 // before and after it holds at the next start, and nothing else is there.
 func TestEachFault(t *testing.T) {
+	t.Parallel()
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
 		for _, journal := range []int64{1, 0} {
 			k := 0

@@ -161,8 +161,10 @@ func inImage(dir, image, name string) string {
 // in each way. What was acknowledged is there, whole; what was not is there
 // whole or not at all.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, lose := range []struct{ octets, names bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
 		t.Run(fmt.Sprintf("octets %v, names %v", lose.octets, lose.names), func(t *testing.T) {
+			t.Parallel()
 			dir, images := t.TempDir(), t.TempDir()
 			d := newLossyDisk()
 			acked := map[queue.ID]int{}          // size
@@ -237,6 +239,7 @@ func checkImage(t *testing.T, step, dir string, acked map[queue.ID]int, under ma
 // that loses power before the first of its two flushes, then parts of its last
 // page, as in the second. The store is as before the commit, or as after it.
 func TestTornCommit(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, fileName)
 	var before, after []byte

@@ -3,7 +3,6 @@ package boltstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -195,11 +194,11 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 	rec := newMessageRecord(env, c)
 	rec.Open = len(byDest)
 	var err error
-	if in.value, err = json.Marshal(rec); err != nil {
+	if in.value, err = encode(&rec); err != nil {
 		return nil, err
 	}
 	for d, u := range byDest {
-		value, err := json.Marshal(u)
+		value, err := encode(u)
 		if err != nil {
 			return nil, err
 		}

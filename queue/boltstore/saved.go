@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -129,7 +128,7 @@ func newRestored(saved queue.Saved, c content) (*insertion, error) {
 		if rec.Next != 0 {
 			msg.Open++
 		}
-		value, err := json.Marshal(rec)
+		value, err := encode(rec)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +138,7 @@ func newRestored(saved queue.Saved, c content) (*insertion, error) {
 		return nil, fmt.Errorf("%s: %w: nobody waits for it", env.ID, queue.ErrEnded)
 	}
 	var err error
-	in.value, err = json.Marshal(msg)
+	in.value, err = encode(&msg)
 	return in, err
 }
 

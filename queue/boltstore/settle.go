@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"encoding/json"
 	"hash/crc32"
 	"slices"
 	"time"
@@ -102,7 +101,7 @@ func (t *txn) change(u unit, before, rec *unitRecord, now time.Time) (file bool,
 		return false, err
 	}
 	if msg.Open--; msg.Open > 0 {
-		value, err := json.Marshal(msg)
+		value, err := encode(&msg)
 		if err != nil {
 			return false, err
 		}

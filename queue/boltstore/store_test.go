@@ -59,6 +59,7 @@ func open(t testing.TB, dir string, o Options) *Store {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel() // as all that mostly waits for the disk
 	for _, c := range []struct {
 		name string
 		o    Options
@@ -68,6 +69,7 @@ func TestConformance(t *testing.T) {
 		{"no body in a file", Options{MaxBodyInline: 2 << 20}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(t testing.TB) storetest.Open { return crashing(t, c.o) })
 		})
 	}
