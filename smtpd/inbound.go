@@ -37,26 +37,39 @@ type unwanted struct {
 
 func (u *unwanted) Error() string { return u.report.Detail() }
 
-// keep judges or signs a message and hands it to the queue, our results and our trace
-// on top. A message that should have a signature and cannot get it is not kept.
-func (s *session) keep(tx *transaction, env queue.Envelope, trace string, message *lead) (arrival, error) {
+// keep judges or signs a message, shows it to the milters, and hands it to the queue,
+// our results and our trace on top. What is judged is what came, what is signed is
+// what the milters have left. A message that should have a signature and cannot get it is not kept.
+func (s *session) keep(tx *transaction, env *queue.Envelope, trace string, message *lead) (arrival, error) {
 	var a arrival
 	err := s.checkAuthors(tx, message)
 	switch {
 	case err != nil:
 		return a, err
 	case s.judges(tx):
-		a, err = s.judge(tx, env, message)
+		a, err = s.judge(tx, *env, message)
 	default:
-		a, err = s.sign(tx, message)
+		a, err = s.strip(message)
 	}
 	if err != nil {
 		return a, err
 	}
 	defer a.Close()
+	seen, err := s.showMilters(tx, env, a)
+	if err != nil || seen == nil {
+		return a, err
+	}
+	defer seen.Close()
+	if a.report == nil {
+		if a, err = s.sign(tx, seen); err != nil {
+			return a, err
+		}
+		defer a.Close()
+		seen = a
+	}
 	results := msgauth.Results{Hostname: s.opts.Hostname, Login: loginToTell(tx), UTF8: env.SMTPUTF8, Report: a.report}
 	top := results.Field() + trace // RFC 8601 4: above the field of the same hop
-	return a, s.opts.Queue.Accept(s.ctx, env, io.MultiReader(strings.NewReader(top), a))
+	return a, s.opts.Queue.Accept(s.ctx, *env, io.MultiReader(strings.NewReader(top), seen))
 }
 
 // judges reports whether tx is mail of the kind that is judged: users answer for

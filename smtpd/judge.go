@@ -8,6 +8,7 @@ import (
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
+	"dancemta/smtpd/milter"
 )
 
 // The functions below turn the errors of our parts into answers. What they do
@@ -59,7 +60,7 @@ func storeAnswer(err error) answer {
 		return tooManyHops
 	case errors.Is(err, errTooBig), queue.IsKind(err, queue.TooBig):
 		return tooBig
-	case errors.Is(err, msgauth.ErrHeader):
+	case errors.Is(err, msgauth.ErrHeader), errors.Is(err, milter.ErrHeader):
 		return longHeader
 	case queue.IsKind(err, queue.Full), errors.Is(err, syscall.ENOSPC): // the queue's disk, or that of a body to be signed
 		return storeFull

@@ -11,6 +11,7 @@ import (
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/maillog"
 	"dancemta/queue"
+	"dancemta/smtpd/milter"
 	"dancemta/smtpd/policy"
 )
 
@@ -18,6 +19,9 @@ import (
 // new one, and Data holds the one it began with: nothing of one message can
 // reach another.
 type transaction struct {
+	id       queue.ID
+	milters  *milter.Transaction // nil: there are none
+	discard  string              // the milter by whose word nobody gets the message
 	sender   mailaddr.Address
 	asked    asked
 	subject  policy.Subject // who sends; nobody until an identity is proved and needed
@@ -61,9 +65,9 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 	case opts.Size > s.opts.MaxMessageBytes:
 		r.answer = tooBig // RFC 1870 6.1
 	default:
-		tx := &transaction{sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}}
+		tx := &transaction{id: queue.NewID(), sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}}
 		r.sender = sender.ASCII()
-		if s.identify(tx, &r) {
+		if s.identify(tx, &r) && s.tellMilters(tx, &r) {
 			s.tx = tx
 			return nil
 		}
@@ -153,8 +157,9 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) (err error) {
 		r.answer = tooManyRecipients
 	default:
 		r.rcpt = rcpt.ASCII()
-		if s.mayReach(tx, rcpt, &r) {
-			tx.add(recipient(s.mailbox(rcpt), opts))
+		to := recipient(s.mailbox(rcpt), opts)
+		if s.mayReach(tx, rcpt, &r) && s.askMilters(tx, to, &r) {
+			tx.add(to)
 			return nil
 		}
 	}
@@ -255,7 +260,7 @@ func (s *session) Data(body io.Reader) (err error) {
 	in := &inspector{r: body, left: s.maxBytes(tx)}
 	message := readHead(in)
 	env.TLSOptional = !env.RequireTLS && message.tlsOptional() // RFC 8689 4.1: the parameter wins
-	a, err := s.keep(tx, env, header, message)
+	a, err := s.keep(tx, &env, header, message)
 	if err != nil {
 		r.sender, r.identity, r.queueID = env.Sender.ASCII(), tx.identity, string(env.ID)
 		r.answer, r.detail = storeAnswer(err), err.Error()
@@ -265,10 +270,17 @@ func (s *session) Data(body io.Reader) (err error) {
 		if b, ok := errors.AsType[*badAuthor](err); ok {
 			r.rule, r.reason = b.rule, b.reason
 		}
+		if f, ok := errors.AsType[*filtered](err); ok {
+			r.filtered(f.Verdict)
+		}
 		if in.fault != nil { // the peer gave it up, or the wire did and has told the peer why
 			r.reason, r.detail = "aborted", fmt.Sprintf("after %d octets: %v", in.size, in.fault)
 		}
 		return s.refuse(r)
+	}
+	if tx.discard != "" {
+		maillog.Discarded(s.opts.Logger, s.log, string(env.ID), tx.discard, env.Sender.ASCII())
+		return queued.reply(s.log.ID, string(env.ID))
 	}
 	size := int64(len(header)) + in.size
 	s.opts.Counters.Accepted(s.Kind, size)
@@ -283,7 +295,7 @@ func (s *session) Data(body io.Reader) (err error) {
 
 func (s *session) envelope(tx *transaction) queue.Envelope {
 	return queue.Envelope{
-		ID:         queue.NewID(),
+		ID:         tx.id,
 		Sender:     tx.sender,
 		Recipients: tx.rcpts,
 		Identity:   tx.identity,

@@ -6,6 +6,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dancemta/internal/maillog"
+	"dancemta/smtpd/milter"
 )
 
 // answer is what a decision came to. Each has exactly one reply, in answers:
@@ -22,6 +23,8 @@ const (
 	refusedByDMARC
 	noAuthor
 	notKnownWhose
+	filterRefused
+	filterTrouble
 	queued
 
 	nestedMail
@@ -68,6 +71,9 @@ var answers = [answerCount]struct {
 	refusedByDMARC: {550, 7, 1, "Refused as the DMARC policy asks of", "dmarc"}, // RFC 7489 10.3
 	noAuthor:       {550, 6, 0, "Exactly one From field is needed, with addresses that can be read", "no-author"},
 	notKnownWhose:  {451, 7, 0, "Cannot find out now whether this mail is of the domain in From, try again later", "dmarc-unknown"}, // RFC 7489 6.6.2
+
+	filterRefused: {550, 7, 1, "Refused by a filter", "milter"},
+	filterTrouble: {451, 7, 1, "Refused for now by a filter, try again later", "milter-tempfail"},
 
 	// RFC 5321 4.1.4: order of commands.
 	nestedMail:   {503, 5, 1, "A mail transaction is open already", "nested-mail"},
@@ -124,6 +130,16 @@ func (a answer) reply(session, about string) *smtp.SMTPError {
 		EnhancedCode: smtp.EnhancedCode{r.code / 100, r.subject, r.detail},
 		Message:      text,
 	}
+}
+
+// worded is the reply of a in the words of a milter, which has cleaned and bounded
+// them; without any it is a's own.
+func (a answer) worded(session string, v milter.Verdict) *smtp.SMTPError {
+	e := a.reply(session, "")
+	if v.Code != 0 {
+		e.Code, e.EnhancedCode, e.Message = v.Code, smtp.EnhancedCode(v.Enhanced), v.Text+" ["+session+"]"
+	}
+	return e
 }
 
 // codes returns the reply's two codes as the log shows them: "550 5.7.1".

@@ -22,6 +22,7 @@ import (
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
+	"dancemta/smtpd/milter"
 	"dancemta/smtpd/policy"
 	"dancemta/smtpd/proxy"
 	"dancemta/smtpd/wire"
@@ -64,6 +65,8 @@ type Listener struct {
 	// Proxies introduce all peers here; nobody else is let in. Where one of them may
 	// assert identities there is no TLS of ours, and no certificate is asked for.
 	Proxies []proxy.Source
+	// Milters see all mail that comes in here before it is accepted.
+	Milters milter.Chain
 }
 
 // Queue takes responsibility for messages. Accept reads body to its end and

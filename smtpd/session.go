@@ -13,6 +13,7 @@ import (
 
 	"dancemta/daneclient"
 	"dancemta/internal/maillog"
+	"dancemta/smtpd/milter"
 	"dancemta/smtpd/policy"
 )
 
@@ -83,10 +84,16 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // Reset ends the transaction (RFC 5321 4.1.1.5). The login stays.
-func (s *session) Reset() { s.tx = nil }
+func (s *session) Reset() {
+	if s.tx != nil {
+		s.tx.milters.Close()
+	}
+	s.tx = nil
+}
 
 // Logout ends the session: its look-ups are cancelled and waited for.
 func (s *session) Logout() error {
+	s.Reset()
 	s.cancel()
 	s.checks.Wait()
 	return nil
@@ -99,6 +106,7 @@ func (s *session) listener() policy.Listener {
 
 // refusal is one refusal on its way to the log and to the peer.
 type refusal struct {
+	said                  milter.Verdict // of filterRefused and filterTrouble
 	answer                answer
 	command, sender, rcpt string
 	identity              string // proved; the answers that name the caller show it
@@ -115,6 +123,9 @@ func (s *session) refuse(r refusal) error {
 		about = r.identity
 	}
 	e := r.answer.reply(s.log.ID, about)
+	if r.answer == filterRefused || r.answer == filterTrouble {
+		e = r.answer.worded(s.log.ID, r.said)
+	}
 	maillog.Rejected(s.opts.Logger, s.log, r.line(e))
 	return e
 }

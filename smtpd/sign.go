@@ -7,8 +7,16 @@ import (
 	"dancemta/internal/msgauth"
 )
 
-// sign takes away what only we may write (RFC 8601 5), and puts the DKIM signatures
-// on a message of a logged-in user, whose rules let him send as what stands in From.
+// strip takes away what only we may write (RFC 8601 5).
+func (s *session) strip(message io.Reader) (arrival, error) {
+	message, err := msgauth.Strip(s.opts.Hostname, message)
+	if err != nil {
+		return arrival{}, err
+	}
+	return arrival{ReadCloser: io.NopCloser(message)}, nil
+}
+
+// sign puts the DKIM signatures on a message of a logged-in user, whose rules let him send as what stands in From.
 // Mail of strangers and of other servers is never signed: we do not know who wrote it.
 func (s *session) sign(tx *transaction, message io.Reader) (arrival, error) {
 	message, err := msgauth.Strip(s.opts.Hostname, message)

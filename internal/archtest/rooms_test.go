@@ -17,9 +17,10 @@ var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
 	"config":       "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":        "smtpd/wire smtpd/policy smtpd/proxy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
+	"smtpd":        "smtpd/wire smtpd/milter smtpd/policy smtpd/proxy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
 	"smtpd/wire":   "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
 	"smtpd/proxy":  "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
+	"smtpd/milter": "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
 	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
@@ -77,6 +78,7 @@ var libraries = map[string]string{
 	"github.com/emersion/go-smtp":    "smtpd smtpd/wire",
 	"github.com/emersion/go-sasl":    "smtpd smtpd/wire saslext",
 	"github.com/pires/go-proxyproto": "smtpd/proxy",
+	"github.com/emersion/go-milter":  "smtpd/milter",
 	"github.com/pelletier/go-toml":   "config",
 	"github.com/spf13/cobra":         "cmd/dancemta",
 	"github.com/prometheus":          "internal/metrics",
