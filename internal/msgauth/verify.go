@@ -3,10 +3,13 @@ package msgauth
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -114,6 +117,10 @@ func (v *Verifier) Check(ctx context.Context, e Envelope, message io.Reader) (*C
 		return nil, err
 	}
 	asking.Wait()
+	if err := errors.Join(c.faults[:]...); err != nil {
+		k.drop()
+		return nil, err
+	}
 	report := c.report(v.o.Percent)
 	return &Checked{Reader: io.MultiReader(strings.NewReader(without(string(head), forged(fields, v.o.Hostname))), body),
 		Report: report, file: k.file}, nil
@@ -159,6 +166,7 @@ type check struct {
 	authors    []dnsname.Name     // their domains
 	policies   []found            // of the authors, in their order
 	spf        SPF
+	faults     [3]error // of our own
 }
 
 func newCheck(e Envelope, fields []raw, now time.Time) *check {
@@ -196,18 +204,33 @@ func (v *Verifier) ask(ctx context.Context, c *check) {
 		return
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { c.spf = checkSPF(ctx, v.o.Resolver, c.envelope) })
-	wg.Go(func() {
-		for _, s := range c.signatures {
-			s.fetchKey(ctx, v.o.Resolver)
-		}
-	})
-	wg.Go(func() {
-		for i, domain := range c.authors {
-			c.policies[i] = findPolicy(ctx, v.o.Resolver, domain)
-		}
-	})
+	for i, part := range []func(){
+		func() { c.spf = checkSPF(ctx, v.o.Resolver, c.envelope) },
+		func() {
+			for _, s := range c.signatures {
+				s.fetchKey(ctx, v.o.Resolver)
+			}
+		},
+		func() {
+			for i, domain := range c.authors {
+				c.policies[i] = findPolicy(ctx, v.o.Resolver, domain)
+			}
+		},
+	} {
+		wg.Go(func() {
+			defer contain(&c.faults[i])
+			part()
+		})
+	}
 	wg.Wait()
+}
+
+// contain turns a panic over records of strangers into an error of this one message:
+// who called is another goroutine, and cannot.
+func contain(fault *error) {
+	if p := recover(); p != nil {
+		*fault = fmt.Errorf("panic in a check: %v\n%s", p, debug.Stack())
+	}
 }
 
 // report judges, with all that was found.

@@ -364,6 +364,30 @@ func TestNoResolver(t *testing.T) {
 	}
 }
 
+// broken panics at one name.
+type broken struct{ name string }
+
+func (b broken) Lookup(_ context.Context, name dnsname.Name, _ Type) Answer {
+	if name.String() == b.name {
+		panic("records of strangers")
+	}
+	return Answer{Known: true, NXDomain: true}
+}
+
+// TestPanic: a fault of ours in a check is an error of that message, and no more.
+func TestPanic(t *testing.T) {
+	for _, name := range []string{"football.example.com", "brisbane._domainkey.football.example.com", "_dmarc.example.com"} {
+		v := NewVerifier(VerifierOptions{Hostname: dnsname.MustParse("mx.example.test"), Resolver: broken{name}})
+		_, err := v.Check(t.Context(), Envelope{Peer: testPeer, Helo: "h.test", Sender: testSender}, strings.NewReader(edSignature+supper))
+		if err == nil || !strings.HasPrefix(err.Error(), "panic in a check: records of strangers\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(v.slots) != 0 {
+			t.Errorf("%s: its turn has not ended", name)
+		}
+	}
+}
+
 // TestLargeBody: a body over what is kept in memory goes through a file that nobody
 // sees, and out as it came.
 func TestLargeBody(t *testing.T) {
