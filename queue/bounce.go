@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"io"
 	"slices"
 
@@ -31,6 +32,7 @@ type notice struct {
 func (q *Queue) notice(job Job, outcomes []Outcome) (notice, error) {
 	n := notice{double: job.Envelope.Sender.IsNull(), late: q.late(job.Envelope, job.Told), told: map[dsn.Action]int{}}
 	report := q.report(job)
+	var about []mailaddr.Address
 	for _, o := range outcomes {
 		if o.Result == Failed {
 			n.failed++
@@ -38,6 +40,7 @@ func (q *Queue) notice(job Job, outcomes []Outcome) (notice, error) {
 		if r, ok := q.reported(job, o, n.late); ok {
 			n.told[r.Action]++
 			report.Recipients = append(report.Recipients, r)
+			about = append(about, o.Recipient)
 		}
 	}
 	if len(report.Recipients) == 0 {
@@ -53,8 +56,27 @@ func (q *Queue) notice(job Job, outcomes []Outcome) (notice, error) {
 		n.late = false
 		return n, err
 	}
-	n.bounce = &Bounce{Envelope: bounceEnvelope(report, job.Envelope), Body: q.signed(job.ID, body)}
+	n.bounce = &Bounce{Envelope: bounceEnvelope(report, job.Envelope), Body: q.signed(job.ID, body), About: about}
 	return n, nil
+}
+
+// noticeAgain makes the report without the recipients that were deleted while the
+// attempt was made: of them nobody hears anything.
+func (q *Queue) noticeAgain(job Job, outcomes []Outcome) (notice, error) {
+	sum, err := q.o.Store.Get(job.ID)
+	if errors.Is(err, ErrNotFound) {
+		return notice{}, nil // all of them were
+	}
+	if err != nil {
+		return notice{}, err
+	}
+	rest := slices.DeleteFunc(slices.Clone(outcomes), func(o Outcome) bool {
+		return slices.ContainsFunc(sum.Recipients, func(r RecipientSummary) bool { return r.Address == o.Recipient && r.State == StateDeleted })
+	})
+	if len(rest) == len(outcomes) {
+		return notice{}, ErrDeleted
+	}
+	return q.notice(job, rest)
 }
 
 // reported is what a report says of an outcome; false: it is not mentioned. Those

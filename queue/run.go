@@ -218,6 +218,11 @@ func (r *run) settleAt(job Job, outcomes []Outcome, next time.Time) error {
 			return nil
 		case IsKind(err, Broken):
 			return err
+		case errors.Is(err, ErrDeleted):
+			if notice, err = q.noticeAgain(job, outcomes); err == nil {
+				st.Bounce, st.Told = notice.bounce, notice.late
+				continue
+			}
 		}
 		maillog.QueueFault(q.log, string(job.ID), "settle", err)
 		if errors.Is(err, ErrNotFound) || r.ctx.Err() != nil {

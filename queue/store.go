@@ -5,10 +5,15 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"dancemta/internal/mailaddr"
 )
 
 // ErrNotFound says that a store has no message of this ID.
 var ErrNotFound = errors.New("no such message in the queue")
+
+// ErrDeleted says that a bounce would speak of a recipient who was deleted.
+var ErrDeleted = errors.New("a recipient of whom the bounce speaks was deleted meanwhile")
 
 // Store keeps messages. Everything it returns nil for is durable: it survives
 // the loss of power from then on. All methods may be called at once from many
@@ -42,7 +47,8 @@ type Store interface {
 
 	// Settle ends a lease: outcomes, the next time and the bounce are written
 	// in one transaction. A message without open recipients is removed.
-	// ErrNotFound: the lease's message is not there.
+	// ErrNotFound: the lease's message is not there. ErrDeleted: nothing was done,
+	// since the bounce has to be made anew.
 	Settle(s Settlement) error
 
 	// Body returns the bytes of a message. The caller closes it. A reader may
@@ -128,6 +134,7 @@ type Settlement struct {
 type Bounce struct {
 	Envelope Envelope
 	Body     []byte
+	About    []mailaddr.Address // recipients of whom it speaks: nobody is told of one who was deleted
 }
 
 // Kind is the class of an Error.

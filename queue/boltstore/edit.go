@@ -8,6 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dancemta/internal/mailaddr"
 	"dancemta/queue"
 )
 
@@ -118,6 +119,20 @@ func (r *recipientRecord) edit(e queue.Edit) bool {
 		r.Reply = reply
 	}
 	return true
+}
+
+// aboutDeleted returns ErrDeleted when one of the recipients of a unit was deleted.
+func (t *txn) aboutDeleted(u unit, recipients []mailaddr.Address) error {
+	rec, err := t.getUnit(u)
+	if err != nil {
+		return err
+	}
+	for _, r := range rec.Recipients {
+		if r.Result == queue.Deleted && slices.Contains(recipients, r.Address.Address) {
+			return queue.ErrDeleted
+		}
+	}
+	return nil
 }
 
 // markGiveUp keeps the list of the units that GiveUps has to find.

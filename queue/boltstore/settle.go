@@ -50,6 +50,9 @@ func (t *txn) settle(st queue.Settlement, bounce *insertion) (file bool, err err
 		return false, queue.ErrNotFound
 	}
 	if bounce != nil {
+		if err := t.aboutDeleted(u, st.Bounce.About); err != nil {
+			return false, err
+		}
 		if err := bounce.apply(t); err != nil {
 			return false, err
 		}
