@@ -28,7 +28,7 @@ type Config struct {
 	Postmaster mailaddr.Address `toml:"postmaster"`
 
 	// state_dir (required): the folder of the queue, its spool and the control
-	// socket: queue.db, queue.journal, spool/, admin.sock. One server at a time may use it.
+	// socket: queue.db, queue.journal, spool/, quotas.json, admin.sock. One server at a time may use it.
 	StateDir Path `toml:"state_dir"`
 
 	Log          Log           `toml:"log"`
