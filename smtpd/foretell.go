@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"dancemta/daneclient"
+	"dancemta/smtpd/policy"
 )
 
 // place stands for the session's id in replies that no session has sent.
@@ -36,5 +37,19 @@ func LoginReply(err error) string { return foretold(authAnswer(err)) }
 
 func foretold(a answer) string {
 	e := a.reply(place, "")
+	return codes(e) + " " + e.Message
+}
+
+// RuleReply foretells what a peer reads whom the rules refuse; identity is his, proved.
+func RuleReply(v policy.Verdict, identity string) string {
+	r := refusal{identity: identity}
+	r.decided(v, &transaction{identity: identity})
+	switch v.Reason {
+	case policy.AuthorRefused:
+		r.answer = authorRefused
+	case policy.UnknownMailbox:
+		r.answer = unknownUser
+	}
+	e := r.answer.reply(place, r.toName())
 	return codes(e) + " " + e.Message
 }

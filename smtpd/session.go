@@ -118,16 +118,21 @@ type refusal struct {
 
 // refuse logs r and returns its reply.
 func (s *session) refuse(r refusal) error {
-	about := r.about
-	if r.answer == senderNotOwned || r.answer == recipientRefused || r.answer == authorRefused {
-		about = r.identity
-	}
-	e := r.answer.reply(s.log.ID, about)
+	e := r.answer.reply(s.log.ID, r.toName())
 	if r.answer == filterRefused || r.answer == filterTrouble {
 		e = r.answer.worded(s.log.ID, r.said)
 	}
 	maillog.Rejected(s.opts.Logger, s.log, r.line(e))
 	return e
+}
+
+// toName is what stands behind the reply: the caller's own identity where it is refused
+// something that others may have.
+func (r refusal) toName() string {
+	if r.answer == senderNotOwned || r.answer == recipientRefused || r.answer == authorRefused {
+		return r.identity
+	}
+	return r.about
 }
 
 // line is the form of r for the log.

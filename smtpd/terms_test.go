@@ -246,3 +246,28 @@ func TestStrangerQuotas(t *testing.T) {
 	waitFor(t, "the verdict", func() bool { _, ok := k.provenClient(); return ok })
 	k.expect("RCPT of a client", k.rcpt("info@example.test"), "250")
 }
+
+// TestRuleReply: what is foretold is what a session says.
+func TestRuleReply(t *testing.T) {
+	w := ruled(t)
+	k := w.talk("sub", userPeer("limited"))
+	k.expect("AUTH", k.auth(""), "235")
+	who := policy.Subject{Listener: k.listener(), User: k.user.Identity, Proved: policy.ByCertificate}
+	rules := w.rules.Load()
+	me, other, far, author := mailaddr.MustParse("limited@partner.test"), mailaddr.MustParse("x@partner.test"), mailaddr.MustParse("a@elsewhere.test"), mailaddr.MustParse("y@partner.test")
+	same := func(what, got string, v policy.Verdict) {
+		t.Helper()
+		if want := RuleReply(v, "limited@partner.test"); cut(got) != cut(want) {
+			t.Errorf("%s: %q, foretold %q", what, got, want)
+		}
+	}
+	same("MAIL", k.mail(other.String()), rules.Sender(who, other))
+	k.expect("MAIL", k.mail(me.String()), "250")
+	same("RCPT", k.rcpt(far.String()), rules.Recipient(who, me, far))
+	k.expect("RCPT", k.rcpt("a@remote.test"), "250")
+	same("DATA", k.data("From: y@partner.test\r\n\r\n"), rules.Author(who, author))
+	k = w.talk("mx", plainPeer())
+	k.expect("MAIL", k.mail(me.String()), "250")
+	_, v := rules.RelayRecipient(mailaddr.MustParse("nobody@example.test"))
+	same("RCPT of nobody", k.rcpt("nobody@example.test"), v)
+}

@@ -31,11 +31,11 @@ import (
 func newExplain() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain",
-		Short: "Say why a client or user is let in or not, or how mail leaves, step by step",
+		Short: "Say why a client or user is let in or not, what somebody may send, or how mail leaves",
 		Args:  noArgs,
 		RunE:  needsCommand,
 	}
-	c.AddCommand(newExplainClient(), newExplainUser(), newExplainRcpt())
+	c.AddCommand(newExplainClient(), newExplainUser(), newExplainSender(), newExplainRcpt())
 	return c
 }
 
