@@ -229,4 +229,3 @@ func TestBelievingListenersRefuseCertificates(t *testing.T) {
 		t.Errorf("no certificate of ours is needed: %v", err)
 	}
 }
-

@@ -1,6 +1,6 @@
 // Package milter lets programs of others, called milters, look at mail before it is
-// accepted: rspamd, opendkim and what speaks their protocol (version 6 of
-// Sendmail's).
+// accepted: rspamd, opendkim and what speaks their protocol, which is
+// Sendmail's.
 //
 // A Chain is what one listener asks, in order. Each transaction begins with Begin,
 // at MAIL, goes on with Rcpt for each recipient, and ends with Message, which sends
@@ -140,15 +140,14 @@ var (
 var ErrHeader = errors.New("header too long")
 
 // What we offer: all changes that the queue can take, and that a milter may leave out
-// what it does not want to see or answer. Not offered is what go-milter's client does
-// not know (skip), and a changed sender, whom our rules have let through.
+// what it does not want to see; no more than version 2 of the protocol had, which
+// milters of older libraries speak. Not offered is a changed sender, whom our rules
+// have let through.
 const (
 	actions = milter.OptAddHeader | milter.OptChangeBody | milter.OptAddRcpt | milter.OptRemoveRcpt |
 		milter.OptChangeHeader | milter.OptQuarantine
 	protocol = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoMailFrom | milter.OptNoRcptTo | milter.OptNoBody |
-		milter.OptNoHeaders | milter.OptNoEOH | milter.OptNoUnknown | milter.OptNoData |
-		milter.OptNoHeaderReply | milter.OptNoConnReply | milter.OptNoHeloReply | milter.OptNoMailReply |
-		milter.OptNoRcptReply | milter.OptNoDataReply | milter.OptNoUnknownReply | milter.OptNoEOHReply | milter.OptNoBodyReply
+		milter.OptNoHeaders | milter.OptNoEOH
 )
 
 // plain makes a text fit for the protocol, whose strings end with NUL.
