@@ -50,8 +50,9 @@ type parts struct {
 	verifier *daneclient.Verifier
 	store    *boltstore.Store
 	queue    *queue.Queue
-	sts      *mtasts.Client   // nil: policies of MTA-STS are not obeyed
-	reports  *tlsrpt.Reporter // nil: nobody is sent reports about TLS
+	delivers *deliver.Deliverer // nil until all is assembled
+	sts      *mtasts.Client     // nil: policies of MTA-STS are not obeyed
+	reports  *tlsrpt.Reporter   // nil: nobody is sent reports about TLS
 	quotas   *quotaBook
 	smtp     *smtpd.Server
 	admin    *admin.Server
@@ -102,11 +103,10 @@ func (p *parts) assemble() error {
 	if p.reports, err = p.newReporter(); err != nil {
 		return err
 	}
-	deliverer, err := p.newDeliverer(nil)
-	if err != nil {
+	if p.delivers, err = p.newDeliverer(nil); err != nil {
 		return err
 	}
-	if p.queue, err = queue.New(p.queueOptions(deliverer)); err != nil {
+	if p.queue, err = queue.New(p.queueOptions(p.delivers)); err != nil {
 		return err
 	}
 	roots, err := readRoots(p.cfg.DANE)
@@ -136,6 +136,9 @@ func (p *parts) verifierOptions(roots *x509.CertPool) daneclient.Options {
 // close ends what newParts made, last one first.
 func (p *parts) close() {
 	p.admin.Close()
+	if p.delivers != nil {
+		p.delivers.Close()
+	}
 	if err := errors.Join(p.store.Close(), p.resolver.Close()); err != nil {
 		p.log.Error("stop", slog.Any("error", err))
 	}
@@ -211,9 +214,14 @@ func (p *parts) deliverOptions() deliver.Options {
 		Hello:               p.cfg.Delivery.Helo,
 		Source4:             p.cfg.Delivery.SourceIPv4.Addr,
 		Source6:             p.cfg.Delivery.SourceIPv6.Addr,
+		Keep:                keepConnections,
 		Logger:              p.log,
 	}
 }
+
+// keepConnections is what bridges the gaps of steady mail, and holds no host's place
+// longer than a slow client would.
+const keepConnections = time.Second
 
 func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 	retry := make([]time.Duration, len(p.cfg.Queue.Retry))
@@ -269,6 +277,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 	for _, l := range p.cfg.Listeners {
 		listener := smtpListener(l, p.cfg.DANE)
 		listener.Proxies = proxies(p.cfg.Proxies, l.Name)
+		listener.Milters = milters(p.cfg, l.Name)
 		o.Listeners = append(o.Listeners, listener)
 	}
 	return o

@@ -5,7 +5,8 @@
 // Start with New and Deliverer.Deliver. The stages are files: route.go finds the
 // hosts in order (configured next hops of nexthop.go, an address literal, MX),
 // address.go their addresses, connect.go reaches one of them, visit.go hands it
-// messages, as many over one connection as there are, and attempt.go gathers what
+// messages, as many over one connection as there are (keep.go for those that come a
+// moment later), and attempt.go gathers what
 // became of each recipient. What nobody stated is temporary: only a refusal in
 // words, or a proof that the domain takes no mail, is final.
 //
@@ -64,11 +65,15 @@ type Options struct {
 	OnTLS               func(tlsrpt.Session)                                                 // what became of TLS at each host; nil: nobody is told
 	Logger              *slog.Logger                                                         // default: silent
 	Timeouts            smtpclient.Timeouts
+	// Keep is how long a connection waits for the next message to its destination, when
+	// that has much mail; 0: not at all. Then Close is to be called at the end.
+	Keep time.Duration
 }
 
 // Deliverer makes attempts. It may be used by many goroutines at once.
 type Deliverer struct {
 	o        Options
+	keeper   *keeper
 	own      map[netip.Addr]bool
 	ownPorts map[netip.AddrPort]bool
 }
@@ -98,7 +103,7 @@ func New(o Options) (*Deliverer, error) {
 		o.Hello = o.Hostname
 	}
 	o.Timeouts = o.Timeouts.OrDefaults()
-	d := &Deliverer{o: o, own: map[netip.Addr]bool{}, ownPorts: map[netip.AddrPort]bool{}}
+	d := &Deliverer{o: o, keeper: newKeeper(o.Keep), own: map[netip.Addr]bool{}, ownPorts: map[netip.AddrPort]bool{}}
 	for _, a := range o.OwnAddresses {
 		d.own[a.Unmap().WithZone("")] = true
 	}

@@ -13,11 +13,8 @@ import (
 // visit is one connection at a time, and the messages that it is used for.
 type visit struct {
 	*Deliverer
-	began  time.Time
-	client *smtpclient.Client // nil: no connection
-	at     target
-	terms  terms
-	tls    string
+	session
+	began time.Time
 }
 
 // terms are what a connection was made under: another message may use it only
@@ -34,22 +31,37 @@ func (a *attempt) terms() terms {
 
 // Deliver implements queue.Deliverer.
 func (d *Deliverer) Deliver(ctx context.Context, v queue.Visit) {
-	s := &visit{Deliverer: d, began: time.Now()}
-	defer s.leave(ctx)
-	for range maxMessages {
+	s := &visit{Deliverer: d, session: d.keeper.arrive(v.Destination()), began: time.Now()}
+	busy, orderly := s.client != nil, false
+	defer func() { s.depart(ctx, v.Destination(), busy, orderly) }()
+	for n := range maxMessages {
 		job, ok := v.Next()
 		if !ok {
-			return
+			break
 		}
+		busy = busy || n > 0
 		v.Report(job, s.attempt(ctx, job))
 		if !s.usable() || time.Since(s.began) >= maxVisit || ctx.Err() != nil {
-			return
+			break
 		}
 	}
+	orderly = true
 }
 
 // usable reports whether the connection can take a further transaction.
 func (s *visit) usable() bool { return s.client != nil && s.client.Usable() && !s.client.Full() }
+
+// depart ends the visit. Its connection may be kept for the next one; not after a
+// panic, which leaves it anywhere within a transaction.
+func (s *visit) depart(ctx context.Context, destination string, busy, orderly bool) {
+	one := s.session
+	if !orderly || !s.usable() || ctx.Err() != nil {
+		one.client = nil
+	}
+	if !s.keeper.leave(destination, one, busy) {
+		s.leave(ctx)
+	}
+}
 
 func (s *visit) leave(ctx context.Context) {
 	if s.client != nil {
@@ -135,7 +147,7 @@ func (s *visit) open(ctx context.Context, a *attempt, t target) bool {
 		}
 		return false
 	}
-	s.client, s.at, s.terms, s.tls = c, t, a.terms(), a.tls
+	s.session = session{client: c, at: t, terms: a.terms(), tls: a.tls, made: time.Now()}
 	return true
 }
 
@@ -149,6 +161,7 @@ func isTLS(err error) bool {
 func (s *visit) send(ctx context.Context, a *attempt) {
 	todo := a.open
 	a.open = nil
+	s.messages++
 	for len(todo) > 0 && s.usable() {
 		n := min(len(todo), s.client.MaxRecipients())
 		chunk := todo[:n]
