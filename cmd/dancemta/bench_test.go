@@ -155,7 +155,7 @@ func startParts(tb testing.TB, config string) (p *parts, addresses map[string]st
 
 func startAccepting(tb testing.TB) string {
 	config := filepath.Join(tb.TempDir(), "dancemta.toml")
-	text := minimalConfig + "[[relay_domain]]\ndomain = \"remote.test\"\nrecipients = \"any\"\n"
+	text := unjudged + minimalConfig + "[[relay_domain]]\ndomain = \"remote.test\"\nrecipients = \"any\"\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
@@ -301,7 +301,9 @@ func tlsClient(address string, pair tls.Certificate) (net.Conn, *benchClient, er
 	if err := c.reply("220"); err != nil {
 		return nil, nil, err
 	}
-	conn := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}})
+	// X25519 alone: OpenSSL 3.0, and so Postfix beside us, has no exchange that holds
+	// against quantum computers, which costs both sides 0.2 ms more.
+	conn := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}, CurvePreferences: []tls.CurveID{tls.X25519}})
 	if err := conn.Handshake(); err != nil {
 		return nil, nil, err
 	}

@@ -39,6 +39,7 @@ func scanSamples(t testing.TB) (sure, doubtful []string) {
 		write(messageRecord{Recipients: []address{a}, Asked: []askedRecord{{0, queue.NotifyNever, ""}}, EnvelopeID: "x", Return: queue.ReturnFull}),
 		write(messageRecord{Recipients: []address{{mailaddr.MustParse("jürgen@example.org")}}, Helo: "<x>"}),
 		write(unitRecord{Recipients: []recipientRecord{{Address: a, Reply: "say \"no\""}}}),
+		write(unitRecord{Recipients: []recipientRecord{{Address: a, Reply: "<no>"}}}),
 		`{"attempt":01,"next":1,"to":[]}`, `{"attempt":-1,"next":1,"to":[]}`, `{"attempt":1e2,"next":1,"to":[]}`, `{"next":18446744073709551616,"to":[]}`,
 		`{"attempt":1,"attempt":2,"to":[]}`, `{"next":1,"attempt":2}`, `{"to":[],"more":1}`, `{"to":[{"a":"a@b.test"},]}`, `{"to":[,]}`, `{"to":null}`, `{"to":[]}`,
 		`{"to":[{"a":"a@b.test"}]} `, `{"attempt":1`, `{,"attempt":1}`, `{"told":false}`, `{"to":[{"a":"nobody"}]}`, `{"to":[{"r":256}]}`, ``, `null`,
