@@ -25,8 +25,8 @@ var extensionListeners = func() []Listener {
 	}
 }()
 
-// told is a client's certificate with the octets of its answer.
-func told(c *lab.Client, data ...string) *tls.Certificate {
+// toldBy is a client's certificate with the octets of its answer.
+func toldBy(c *lab.Client, data ...string) *tls.Certificate {
 	cert := c.TLSCertificate()
 	for _, d := range data {
 		cert.Extensions = append(cert.Extensions, tls.Extension{Type: clientid.DefaultType, Data: []byte(d)})
@@ -53,46 +53,46 @@ func TestNamesToldInTheHandshake(t *testing.T) {
 		cert           *tls.Certificate
 		want           string // the alert, or the reply to RCPT or AUTH
 	}{
-		{"a device, usage 3", "mx", told(&n.Device, name(n.Device.Owner)), "250 "},
-		{"nothing else counts", "only", told(&n.Device, name(n.Device.Owner)), "250 "},
-		{"required", "strict", told(&n.Device, name(n.Device.Owner)), "250 "},
-		{"in upper case", "abort", told(&n.Device, name(strings.ToUpper(n.Device.Owner))), "250 "},
-		{"a user", "sub", told(&n.Rick, name("_user.partner.test")), "235 "},
+		{"a device, usage 3", "mx", toldBy(&n.Device, name(n.Device.Owner)), "250 "},
+		{"nothing else counts", "only", toldBy(&n.Device, name(n.Device.Owner)), "250 "},
+		{"required", "strict", toldBy(&n.Device, name(n.Device.Owner)), "250 "},
+		{"in upper case", "abort", toldBy(&n.Device, name(strings.ToUpper(n.Device.Owner))), "250 "},
+		{"a user", "sub", toldBy(&n.Rick, name("_user.partner.test")), "235 "},
 
-		{"no name, the certificate speaks", "mx", told(&n.MTA), "250 "},
-		{"no name, where failures abort", "abort", told(&n.MTA), "250 "},
-		{"no name, a certificate that proves nothing, where failures abort", "abort", told(&n.Wrong), "550 5.7.1 "},
-		{"no name, the certificate does not count", "only", told(&n.MTA), "550 5.7.1 "},
-		{"no name, where nothing else counts and one is required", "strict", told(&n.MTA), failure},
-		{"no name, and an identity is required", "proved", told(&n.MTA), "250 "},
-		{"a certificate without identity, and one is required", "proved", told(&n.Wrong), failure},
+		{"no name, the certificate speaks", "mx", toldBy(&n.MTA), "250 "},
+		{"no name, where failures abort", "abort", toldBy(&n.MTA), "250 "},
+		{"no name, a certificate that proves nothing, where failures abort", "abort", toldBy(&n.Wrong), "550 5.7.1 "},
+		{"no name, the certificate does not count", "only", toldBy(&n.MTA), "550 5.7.1 "},
+		{"no name, where nothing else counts and one is required", "strict", toldBy(&n.MTA), failure},
+		{"no name, and an identity is required", "proved", toldBy(&n.MTA), "250 "},
+		{"a certificate without identity, and one is required", "proved", toldBy(&n.Wrong), failure},
 
-		{"zero length", "mx", told(&n.Device, "\x00"), failure},
-		{"no octets", "mx", told(&n.Device, ""), failure},
-		{"length too large", "mx", told(&n.Device, "\x40short"), "error decoding message"},
-		{"trailing octets", "mx", told(&n.Device, name(n.Device.Owner)+"x"), "error decoding message"},
-		{"twice", "mx", told(&n.Device, name(n.Device.Owner), name(n.Device.Owner)), "illegal parameter"},
-		{"outside the alphabet", "mx", told(&n.Device, name("a b.test")), "550 5.7.1 "},
-		{"outside the alphabet, aborting", "abort", told(&n.Device, name("a b.test")), failure},
+		{"zero length", "mx", toldBy(&n.Device, "\x00"), failure},
+		{"no octets", "mx", toldBy(&n.Device, ""), failure},
+		{"length too large", "mx", toldBy(&n.Device, "\x40short"), "error decoding message"},
+		{"trailing octets", "mx", toldBy(&n.Device, name(n.Device.Owner)+"x"), "error decoding message"},
+		{"twice", "mx", toldBy(&n.Device, name(n.Device.Owner), name(n.Device.Owner)), "illegal parameter"},
+		{"outside the alphabet", "mx", toldBy(&n.Device, name("a b.test")), "550 5.7.1 "},
+		{"outside the alphabet, aborting", "abort", toldBy(&n.Device, name("a b.test")), failure},
 
-		{"no rule", "mx", told(&random, name(random.Owner)), "550 5.7.1 "},
-		{"no rule, aborting", "abort", told(&random, name(random.Owner)), failure},
-		{"wrong key", "mx", told(&n.Wrong, name(n.Device.Owner)), "550 5.7.1 "},
-		{"wrong key, aborting", "abort", told(&n.Wrong, name(n.Device.Owner)), failure},
-		{"unsigned zone", "mx", told(&n.Unsigned, name(n.Unsigned.Owner)), "550 5.7.1 "},
-		{"unsigned zone, aborting", "abort", told(&n.Unsigned, name(n.Unsigned.Owner)), failure},
-		{"bogus zone", "mx", told(&n.Bogus, name(n.Bogus.Owner)), "451 4.7.5 "},
-		{"bogus zone, aborting", "abort", told(&n.Bogus, name(n.Bogus.Owner)), failure},
-		{"refused, though the certificate names a client", "mx", told(&n.Device, name("x._device.partner.test")), "550 5.7.1 "},
+		{"no rule", "mx", toldBy(&random, name(random.Owner)), "550 5.7.1 "},
+		{"no rule, aborting", "abort", toldBy(&random, name(random.Owner)), failure},
+		{"wrong key", "mx", toldBy(&n.Wrong, name(n.Device.Owner)), "550 5.7.1 "},
+		{"wrong key, aborting", "abort", toldBy(&n.Wrong, name(n.Device.Owner)), failure},
+		{"unsigned zone", "mx", toldBy(&n.Unsigned, name(n.Unsigned.Owner)), "550 5.7.1 "},
+		{"unsigned zone, aborting", "abort", toldBy(&n.Unsigned, name(n.Unsigned.Owner)), failure},
+		{"bogus zone", "mx", toldBy(&n.Bogus, name(n.Bogus.Owner)), "451 4.7.5 "},
+		{"bogus zone, aborting", "abort", toldBy(&n.Bogus, name(n.Bogus.Owner)), failure},
+		{"refused, though the certificate names a client", "mx", toldBy(&n.Device, name("x._device.partner.test")), "550 5.7.1 "},
 
 		// The certificate is mta.partner.test's: it was not made for this name.
-		{"usage 2 and another name", "mx", told(&n.MTA, name(mta)), failure},
-		{"a user of another domain", "sub", told(&n.Rick, name("_user.ee.test")), failure},
-		{"a user by usage 3", "sub", told(&n.Eve, name("_user.ee.test")), "535 5.7.8 "},
-		{"a user's certificate under a client's name", "sub", told(&n.Rick, name(n.Device.Owner)), "535 5.7.8 "},
+		{"usage 2 and another name", "mx", toldBy(&n.MTA, name(mta)), failure},
+		{"a user of another domain", "sub", toldBy(&n.Rick, name("_user.ee.test")), failure},
+		{"a user by usage 3", "sub", toldBy(&n.Eve, name("_user.ee.test")), "535 5.7.8 "},
+		{"a user's certificate under a client's name", "sub", toldBy(&n.Rick, name(n.Device.Owner)), "535 5.7.8 "},
 		// Nobody has proved anything here: an alert would tell which users rules allow.
-		{"a user whom rules allow, under a name that is never a client's", "mx", told(&n.Rick, name("_25._tcp.partner.test")), "550 5.7.1 "},
-		{"the same, logging in", "sub", told(&n.Rick, name("x._user.partner.test")), "535 5.7.8 "},
+		{"a user whom rules allow, under a name that is never a client's", "mx", toldBy(&n.Rick, name("_25._tcp.partner.test")), "550 5.7.1 "},
+		{"the same, logging in", "sub", toldBy(&n.Rick, name("x._user.partner.test")), "535 5.7.8 "},
 	} {
 		if got := outcome(t, addrs[c.listener], c.listener, c.cert); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
@@ -135,7 +135,7 @@ func TestCountsOfWhoIsAborted(t *testing.T) {
 	n := internet(t)
 	c := &tallies{seen: map[string]int{}}
 	w := labWorld(t, n, n.DNS.Addr(), func(o *Options) { o.Listeners, o.Counters = extensionListeners, c })
-	got := outcome(t, w.serve()["abort"], "abort", told(&n.Wrong, name(n.Device.Owner)))
+	got := outcome(t, w.serve()["abort"], "abort", toldBy(&n.Wrong, name(n.Device.Owner)))
 	if want := "handshake failure"; !strings.Contains(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
