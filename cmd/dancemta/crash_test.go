@@ -118,7 +118,7 @@ func newCrash(t *testing.T) *crash {
 		}
 		return ""
 	})
-	text := strings.Replace(jsonLog, "debug", "info", 1) + minimalConfig
+	text := strings.Replace(jsonLog, "debug", "info", 1) + unjudged + minimalConfig
 	for _, domain := range []string{"remote.test", "load.test"} {
 		text += fmt.Sprintf("[[relay_domain]]\ndomain = %q\nrecipients = \"any\"\nnext_hop = [%q]\n", domain, sink.Addr())
 	}

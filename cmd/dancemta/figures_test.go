@@ -97,7 +97,7 @@ func (f *figures) buildSlow() {
 }
 
 func (f *figures) config() string {
-	text := strings.Replace(jsonLog, "debug", "info", 1) + fmt.Sprintf("limits = { connections = 200 }\ntls = { certificate = %q, key = %q }\n",
+	text := strings.Replace(jsonLog, "debug", "info", 1) + fmt.Sprintf(unjudged+"limits = { connections = 200 }\ntls = { certificate = %q, key = %q }\n",
 		filepath.Join(f.pki, "mx.pem"), filepath.Join(f.pki, "mx.key")) + minimalConfig +
 		fmt.Sprintf("[[relay_domain]]\ndomain = \"remote.test\"\nrecipients = \"any\"\nnext_hop = [%q]\n", f.sink)
 	return writeConfig(f.t, text)
