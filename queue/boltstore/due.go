@@ -3,7 +3,6 @@ package boltstore
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -445,7 +444,7 @@ func (t *txn) getUnit(u unit) (*unitRecord, error) {
 }
 
 func (t *txn) putUnit(u unit, rec *unitRecord) error {
-	value, err := json.Marshal(rec)
+	value, err := encode(rec)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package boltstore
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -147,4 +149,26 @@ func (r *recipientRecord) encode(e *encoder) {
 	e.yes(`"held":`, r.Held)
 	e.yes(`"givenup":`, r.GivenUp)
 	e.b = append(e.b, '}')
+}
+
+func (h *historyRecord) encode(e *encoder) bool {
+	e.b = append(e.b, `{"message":`...)
+	if h.Units == nil || !h.Message.encode(e) {
+		return false
+	}
+	e.b = append(e.b, `,"units":{`...)
+	for i, destination := range slices.Sorted(maps.Keys(h.Units)) {
+		if i > 0 {
+			e.b = append(e.b, ',')
+		}
+		e.quote(destination)
+		e.b = append(e.b, ':')
+		if u := h.Units[destination]; u == nil || !u.encode(e) {
+			return false
+		}
+	}
+	e.b = append(e.b, '}')
+	e.always(`"finished":`, h.Finished)
+	e.b = append(e.b, '}')
+	return true
 }

@@ -32,6 +32,12 @@ func TestEncode(t *testing.T) {
 		&unitRecord{Attempt: 3, Passed: 4, Told: true, Lane: 1<<64 - 1, Next: 1, Recipients: []recipientRecord{
 			{Address: a}, {Address: b, Result: queue.Failed, Reply: "550 \"no\" <\xff>\t&", TLS: `dane \`, Held: true, GivenUp: true},
 		}},
+		&historyRecord{}, &historyRecord{Units: map[string]*unitRecord{}}, &historyRecord{Message: messageRecord{Recipients: []address{a}}, Units: map[string]*unitRecord{"x": nil}},
+		&historyRecord{Message: messageRecord{Recipients: []address{a}}, Units: map[string]*unitRecord{}, Finished: 1},
+		&historyRecord{
+			Message: messageRecord{Recipients: []address{a, b}}, Finished: 7,
+			Units: map[string]*unitRecord{"example.org": {Recipients: []recipientRecord{{Address: a}}}, "[IPv6:2001:db8::1]": {Recipients: []recipientRecord{{Address: b}}}, "<": {Recipients: []recipientRecord{}}},
+		},
 	} {
 		checkEncode(t, r)
 	}

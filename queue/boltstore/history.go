@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -40,7 +39,7 @@ func (t *txn) remember(id queue.ID, msg *messageRecord, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	value, err := json.Marshal(historyRecord{*msg, units, at})
+	value, err := encode(&historyRecord{*msg, units, at})
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,7 @@ func (t *txn) amendHistory(st queue.Settlement) error {
 		return nil
 	}
 	rec.record(st.Outcomes)
-	value, err := json.Marshal(h)
+	value, err := encode(&h)
 	if err != nil {
 		return err
 	}
