@@ -21,6 +21,7 @@ func check(c *Config, f *faults) {
 	checkTLS(c, f)
 	checkListeners(c, f)
 	checkProxies(c, f)
+	checkMilters(c, f)
 	checkRelayDomains(c, f)
 	checkRoutes(c, f)
 	checkSources(c, f)

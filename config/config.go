@@ -35,6 +35,7 @@ type Config struct {
 	TLS          TLS           `toml:"tls"`
 	Listeners    []Listener    `toml:"listener"` // at least one
 	Proxies      []Proxy       `toml:"proxy"`
+	Milters      []Milter      `toml:"milter"`
 	DANE         DANE          `toml:"dane"`
 	DNS          DNS           `toml:"dns"`
 	RelayDomains []RelayDomain `toml:"relay_domain"`
@@ -118,6 +119,25 @@ type Proxy struct {
 	// proxy: its listeners offer no STARTTLS and ask for no certificate. Rules decide
 	// about such identities as about others. Default: none; the fields are passed over.
 	Identities []pattern.Pattern `toml:"identities"`
+}
+
+// Milter is a program that looks at mail before it is accepted, such as rspamd, a
+// [[milter]] table. It may refuse, hold, discard and change messages, and add
+// recipients whom no rule has allowed. Several are asked in the order of the file.
+type Milter struct {
+	// address (required): where it listens, as "127.0.0.1:11332" or "unix:/run/milter".
+	Address Hop `toml:"address"`
+	// listeners: names of the listeners whose mail it sees. Default: all.
+	Listeners []string `toml:"listeners"`
+	// timeout: how long one answer may take, at most "9m". Default "30s".
+	Timeout Duration `toml:"timeout"`
+	// message_timeout: how long all answers about one message may take, at most "9m".
+	// Default "3m".
+	MessageTimeout Duration `toml:"message_timeout"`
+	// on_failure: what becomes of mail when the milter is away, late or breaks its
+	// protocol: "temporary" (it is refused for now) or "accept" (it passes as if the
+	// milter had agreed). Default "temporary".
+	OnFailure OnFailure `toml:"on_failure"`
 }
 
 // DANE says what holds for the authentication of all clients.

@@ -100,6 +100,18 @@ func (c *Config) fillLists() {
 			r.Protocol = SMTP
 		}
 	}
+	for i := range c.Milters {
+		m := &c.Milters[i]
+		if m.OnFailure == "" {
+			m.OnFailure = FailureTemporary
+		}
+		if m.Timeout.Duration == 0 {
+			m.Timeout = Duration{30 * time.Second}
+		}
+		if m.MessageTimeout.Duration == 0 {
+			m.MessageTimeout = Duration{3 * time.Minute}
+		}
+	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if l.ClientCertificates == "" {

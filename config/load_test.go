@@ -86,6 +86,7 @@ func TestFull(t *testing.T) {
 			{"submissions", Submissions, "[2001:db8::1]:465", CertificatesRequire, nil, Unauthenticated, true},
 			{"behind", Relay, "10.0.0.1:2525", CertificatesOff, nil, Unauthenticated, false},
 		},
+		Milters: []Milter{{"127.0.0.1:11332", []string{"mx"}, Duration{10 * time.Second}, minutes(2), FailureAccept}},
 		Proxies: []Proxy{{[]Network{{netip.MustParsePrefix("10.0.0.0/24")}, {netip.MustParsePrefix("2001:db8::/64")}, {netip.MustParsePrefix("192.0.2.7/32")}},
 			[]string{"behind"}, []pattern.Pattern{pat("_smtp-client.*.example.org"), pat("*@example.org")}}},
 		DANE: DANE{65500, PKIXRoots(in("roots.pem")), true},

@@ -32,6 +32,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[HostPort]():           `a host and a port such as "mail.example.org:25" or "[192.0.2.1]:25"`,
 	reflect.TypeFor[Hop]():                `a host and a port such as "mail.example.org:25" or "[192.0.2.1]:25", or a socket such as "unix:/run/lmtp"`,
 	reflect.TypeFor[RouteDomain]():        `"example.org", "*.example.org" or "any"`,
+	reflect.TypeFor[OnFailure]():          quoteAll(onFailures),
 	reflect.TypeFor[Network]():            `a network such as "10.0.0.0/24", "2001:db8::/64" or "192.0.2.7"`,
 	reflect.TypeFor[Address]():            `an IP address of this host such as "192.0.2.1" or "2001:db8::1"`,
 	reflect.TypeFor[Protocol]():           quoteAll(protocols),

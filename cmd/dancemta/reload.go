@@ -65,6 +65,7 @@ func needRestart(old, new *config.Config) []string {
 		{"tls", old.TLS, new.TLS},
 		{"listener", old.Listeners, new.Listeners},
 		{"proxy", old.Proxies, new.Proxies},
+		{"milter", old.Milters, new.Milters},
 		{"dane", old.DANE.ExtensionType, new.DANE.ExtensionType},
 		{"dns", old.DNS, new.DNS},
 		{"limits", old.Limits, new.Limits},
