@@ -86,6 +86,7 @@ func TestProved(t *testing.T) {
 	for _, told := range []bool{false, true} {
 		w := ruled(t, r)
 		k := w.talk("mx", clientPeer(device))
+		k.checks.Wait() // the verdict reads it
 		k.cred.Named = told
 		k.expect("MAIL", k.mail("x@elsewhere.test"), "250")
 		want := "553 5.7.1"
