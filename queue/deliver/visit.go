@@ -15,6 +15,7 @@ type visit struct {
 	*Deliverer
 	session
 	began time.Time
+	asks  bool // for recipients, and sends nothing
 }
 
 // terms are what a connection was made under: another message may use it only
@@ -165,11 +166,17 @@ func (s *visit) send(ctx context.Context, a *attempt) {
 	for len(todo) > 0 && s.usable() {
 		n := min(len(todo), s.client.MaxRecipients())
 		chunk := todo[:n]
-		again := a.record(s.at, s.client, s.client.Send(ctx, a.message(s.at, chunk)), chunk)
+		again := a.record(s.at, s.client, s.client.Send(ctx, s.message(a, chunk)), chunk)
 		todo = append(todo[n:], again...)
 	}
 	a.open = append(a.open, todo...)
 	a.tried[s.at.key()] = s.usable() // else it only left, and may take a further connection
+}
+
+func (s *visit) message(a *attempt, indices []int) smtpclient.Message {
+	m := a.message(s.at, indices)
+	m.AskOnly = s.asks
+	return m
 }
 
 // hostVerdict says what err means for recipients.

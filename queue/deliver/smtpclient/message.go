@@ -36,6 +36,9 @@ type Message struct {
 	// Open returns the body. It is called before anything is said, and once more
 	// for each search in the body that the server makes necessary.
 	Open func() (io.ReadCloser, error)
+	// AskOnly ends the transaction behind RCPT: nothing is sent, and who was accepted
+	// has a result as if it were.
+	AskOnly bool
 }
 
 // Recipient is one of a Message, with what is asked for him (RFC 3461 4).

@@ -78,10 +78,26 @@ func (t *transaction) run(ctx context.Context) *Error {
 	if e := t.reset(ctx); e != nil {
 		return e
 	}
+	if t.m.AskOnly {
+		return t.question(ctx)
+	}
 	if t.chunked() {
 		return t.chunks(ctx, body)
 	}
 	return t.data(ctx, body)
+}
+
+// question says MAIL and RCPT and no more. The next transaction, or QUIT, ends this one.
+func (t *transaction) question(ctx context.Context) *Error {
+	if _, e := t.envelope(ctx, ""); e != nil {
+		return e
+	}
+	for i := range t.results {
+		if t.results[i].waits() {
+			t.results[i].Reply = Reply{Code: 250, Text: "recipient accepted"}
+		}
+	}
+	return nil
 }
 
 // ownFault is trouble of ours with the message: temporary, and no other host
