@@ -114,6 +114,9 @@ func (r *messageRecord) encode(e *encoder) bool {
 	e.text(`"helo":`, r.Helo)
 	e.text(`"peer":`, r.Peer)
 	e.always(`"arrived":`, r.Arrived)
+	if r.Expires != 0 {
+		e.always(`"expires":`, r.Expires)
+	}
 	e.always(`"size":`, r.Size)
 	e.yes(`"spool":`, r.Spool)
 	e.number(`"crc32c":`, uint64(r.Sum))

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	"dancemta/internal/mailaddr"
@@ -40,6 +41,42 @@ func TestEncode(t *testing.T) {
 		},
 	} {
 		checkEncode(t, r)
+	}
+}
+
+// TestEncodeEveryField: a field that a record gains is not forgotten.
+func TestEncodeEveryField(t *testing.T) {
+	a := address{mailaddr.MustParse("rick@example.org")}
+	for _, fresh := range []func() (encoded, any){
+		func() (encoded, any) { r := &messageRecord{Recipients: []address{a}}; return r, r },
+		func() (encoded, any) { r := &unitRecord{Recipients: []recipientRecord{{Address: a}}}; return r, r },
+		func() (encoded, any) {
+			r := &unitRecord{Recipients: []recipientRecord{{Address: a}}}
+			return r, &r.Recipients[0]
+		},
+		func() (encoded, any) {
+			r := &historyRecord{Message: messageRecord{Recipients: []address{a}}, Units: map[string]*unitRecord{}}
+			return r, r
+		},
+	} {
+		_, sample := fresh()
+		for i := range reflect.TypeOf(sample).Elem().NumField() {
+			r, into := fresh()
+			switch f := reflect.ValueOf(into).Elem().Field(i); {
+			case !f.CanSet():
+			case f.Kind() == reflect.String:
+				f.SetString("x")
+			case f.Kind() == reflect.Bool:
+				f.SetBool(true)
+			case f.CanInt():
+				f.SetInt(1)
+			case f.CanUint():
+				f.SetUint(1)
+			case f.Kind() == reflect.Slice && f.Len() == 0:
+				f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+			}
+			checkEncode(t, r)
+		}
 	}
 }
 
