@@ -32,8 +32,8 @@ var (
 	listeners = label{"listener", []string{"relay", "submission", "submissions"}}
 	tlsLabel  = label{"tls", []string{"none", "1.2", "1.3", other}}
 	classes   = label{"class", []string{"2xx", "3xx", "4xx", "5xx"}}
-	sources   = label{"source", []string{"extension", "certificate"}}
-	logins    = label{"how", []string{"external", "implicit"}}
+	sources   = label{"source", []string{"extension", "certificate", "proxy"}}
+	logins    = label{"how", []string{"external", "implicit", "proxy"}}
 	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
 	caches    = label{"cache", []string{"hit", "miss"}}
 	methods   = label{"method", []string{"spf", "dkim", "dmarc"}}
@@ -85,7 +85,7 @@ var (
 			"That there is nothing to judge counts only where an identity was needed.",
 		[]label{sources, verdicts}}
 	loginsTotal = metric{"dancemta_logins_total", counter,
-		"Logins of users by how (AUTH EXTERNAL, or implicit by certificate alone) and by the reason that the log shows.",
+		"Logins of users by how (AUTH EXTERNAL, implicit by certificate alone, or told by a proxy) and by the reason that the log shows.",
 		[]label{logins, refusals}}
 	repliesTotal = metric{"dancemta_replies_total", counter,
 		"SMTP replies by the class of their code.", []label{classes}}
