@@ -7,7 +7,8 @@ import (
 	"dancemta/internal/msgauth"
 )
 
-// strip takes away what only we may write (RFC 8601 5).
+// strip takes away what only we may write (RFC 8601 5). What milters of ours add later
+// stays.
 func (s *session) strip(message io.Reader) (arrival, error) {
 	message, err := msgauth.Strip(s.opts.Hostname, message)
 	if err != nil {
@@ -16,13 +17,9 @@ func (s *session) strip(message io.Reader) (arrival, error) {
 	return arrival{ReadCloser: io.NopCloser(message)}, nil
 }
 
-// sign puts the DKIM signatures on a message of a logged-in user, whose rules let him send as what stands in From.
-// Mail of strangers and of other servers is never signed: we do not know who wrote it.
+// sign puts the DKIM signatures on a message of a logged-in user, whose rules let him
+// send as what stands in From. Mail of strangers and of other servers is never signed: we do not know who wrote it.
 func (s *session) sign(tx *transaction, message io.Reader) (arrival, error) {
-	message, err := msgauth.Strip(s.opts.Hostname, message)
-	if err != nil {
-		return arrival{}, err
-	}
 	if s.opts.Signer == nil || tx.subject.User.IsZero() {
 		return arrival{ReadCloser: io.NopCloser(message)}, nil
 	}
