@@ -323,6 +323,9 @@ func (d *desk) imports(ctx context.Context, args []string, in io.Reader, w io.Wr
 		if err == nil && s.Doubt == "" && len(args) > 0 {
 			s.Doubt = args[0]
 		}
+		if now := time.Now(); s.Envelope.Arrived.After(now) || s.Envelope.Arrived.Unix() < 0 {
+			s.Envelope.Arrived = now // what came from the future would never be too old
+		}
 		if err == nil {
 			err = d.store.Restore(ctx, s, body)
 		}
