@@ -66,6 +66,9 @@ func packet(s string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...)
 }
 
+// slow as an answer is the time that the next one takes.
+const slow = "slow"
+
 // hang as an answer says nothing until the other side goes.
 const hang = "hang"
 
@@ -100,6 +103,9 @@ func (f *fake) serve(conn net.Conn) {
 				return
 			case "close":
 				return
+			case slow:
+				time.Sleep(20 * time.Millisecond)
+				continue
 			case "raw":
 				conn.Write([]byte{0xff, 0xff, 0xff, 0xff, 'c'})
 				continue
@@ -357,6 +363,15 @@ func TestHangs(t *testing.T) {
 		if _, _, v := pass(t, Chain{f.filter(short)}, text1); v.Action != TempFail || v.Err == nil || time.Since(began) > 3*time.Second {
 			t.Errorf("%c: after %v: %+v", stage, time.Since(began), v)
 		}
+	}
+}
+
+// TestSlow: answers that are in time one by one are too late together.
+func TestSlow(t *testing.T) {
+	f := newFake(t, allActions, map[byte][]string{'L': {slow, "c"}})
+	o := func(o *Options) { o.MessageTime = 200 * time.Millisecond }
+	if _, _, v := pass(t, Chain{f.filter(o)}, strings.Repeat("X: y\r\n", 100)+"\r\n"); v.Action != TempFail || v.Err == nil {
+		t.Errorf("%+v", v)
 	}
 }
 
