@@ -20,7 +20,7 @@ func TestDeletedInFlight(t *testing.T) {
 				told = append(told, read(t, job))
 				return all(job, queue.Delivered, "250 ok")
 			}
-			time.Sleep(time.Minute)
+			w.takes(time.Minute)
 			return all(job, queue.Failed, "550 no")
 		}
 		id := w.accept("morty@one.test", "summer@one.test", "beth@two.test")

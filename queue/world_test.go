@@ -267,6 +267,9 @@ func (w *world) pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// takes lets a delivery take its time.
+func (w *world) takes(d time.Duration) { time.Sleep(d) } // fake time
+
 // list is what the store holds, a line per recipient.
 func (w *world) list() string {
 	w.t.Helper()
