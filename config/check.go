@@ -128,7 +128,7 @@ func checkRelayDomains(c *Config, f *faults) {
 	for i, d := range c.RelayDomains {
 		path := fmt.Sprintf("relay_domain[%d]", i)
 		f.required(path+".domain", "the part after @")
-		f.required(path+".recipients", `"file" or "any"`)
+		f.required(path+".recipients", `"file", "probe" or "any"`)
 		if d.Domain != (dnsname.Name{}) {
 			f.unique(seen, d.Domain.String(), path+".domain", "write each domain once")
 		}
@@ -139,8 +139,14 @@ func checkRelayDomains(c *Config, f *faults) {
 		switch {
 		case d.Recipients == RecipientsFile && !hasFile:
 			f.key(path+".recipients_file", `missing, and recipients is "file"`, "add recipients_file, a list of mailboxes")
-		case d.Recipients == RecipientsAny && hasFile:
-			f.key(path+".recipients_file", `is not read, since recipients is "any"`, `write recipients = "file", or drop recipients_file`)
+		case d.Recipients != "" && d.Recipients != RecipientsFile && hasFile:
+			f.key(path+".recipients_file", fmt.Sprintf("is not read, since recipients is %q", d.Recipients), `write recipients = "file", or drop recipients_file`)
+		}
+		switch {
+		case d.Recipients == RecipientsProbe && len(d.NextHop) == 0 && len(c.Routes) == 0:
+			f.key(path+".recipients", `"probe" needs a next hop: the MX hosts of a relay domain are we`, "add next_hop, or a [[route]] for the domain")
+		case d.Recipients != RecipientsProbe && f.index.has(path+".probe_failure"):
+			f.key(path+".probe_failure", `is for recipients = "probe"`, "write that, or drop the key")
 		}
 		checkClientIdentity(f, path)
 	}

@@ -198,12 +198,15 @@ type DNS struct {
 type RelayDomain struct {
 	// domain (required): the part after @, exactly. Unique.
 	Domain dnsname.Name `toml:"domain"`
-	// recipients (required): "file" (only the mailboxes in recipients_file exist)
-	// or "any" (every local part does; then spam to made-up names is taken too).
+	// recipients (required): "file" (only the mailboxes in recipients_file exist),
+	// "probe" (its next hop is asked by RCPT, and answers hold for up to an hour) or "any" (every local part does; then spam to made-up names is taken too).
 	Recipients Recipients `toml:"recipients"`
 	// recipients_file: one address or local part per line, # begins a comment.
 	// Read again on SIGHUP.
 	RecipientsFile Path `toml:"recipients_file"`
+	// probe_failure: what RCPT gets when the next hop does not answer: "temporary" (450)
+	// or "accept" (what it then refuses is bounced). Default "temporary".
+	ProbeFailure ProbeFailure `toml:"probe_failure"`
 	// next_hop: where its mail goes, as "host:port" or "[ip]:port", tried in
 	// order. Default: as the [[route]] for it says, else its MX hosts.
 	NextHop []HostPort `toml:"next_hop"`

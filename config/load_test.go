@@ -95,7 +95,7 @@ func TestFull(t *testing.T) {
 		RelayDomains: []RelayDomain{
 			{Domain: name("example.org"), Recipients: RecipientsFile, RecipientsFile: in("recipients.txt"), NextHop: []HostPort{"10.0.0.5:25", "backup.example.org:25"}},
 			{Domain: name("xn--bcher-kva.example"), Recipients: RecipientsAny},
-			{name("example.net"), RecipientsAny, "", []HostPort{"mx.partner.example:25"},
+			{name("example.net"), RecipientsProbe, "", ProbeAccept, []HostPort{"mx.partner.example:25"},
 				in("client.pem"), in("client.key"), OwnerName{name("_smtp-client.mx.example.org")}},
 		},
 		Routes: []Route{
@@ -145,7 +145,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 113, "rule[2].from": 117, "authzid[0].to": 170, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 114, "rule[2].from": 118, "authzid[0].to": 171, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}

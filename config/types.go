@@ -53,6 +53,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[DANEFailure]():        quoteAll(daneFailures),
 	reflect.TypeFor[Recipients]():         quoteAll(recipients),
 	reflect.TypeFor[DMARCUse]():           quoteAll(dmarcUses),
+	reflect.TypeFor[ProbeFailure]():       quoteAll(probeFailures),
 	reflect.TypeFor[Action]():             quoteAll(actions),
 	reflect.TypeFor[string]():             `a text in quotes`,
 	reflect.TypeFor[bool]():               `true or false`,
@@ -122,14 +123,29 @@ type Recipients string
 
 // The values of recipients.
 const (
-	RecipientsFile Recipients = "file"
-	RecipientsAny  Recipients = "any"
+	RecipientsFile  Recipients = "file"
+	RecipientsAny   Recipients = "any"
+	RecipientsProbe Recipients = "probe"
 )
 
-var recipients = []Recipients{RecipientsFile, RecipientsAny}
+var recipients = []Recipients{RecipientsFile, RecipientsProbe, RecipientsAny}
 
 // UnmarshalText accepts the known words only.
 func (r *Recipients) UnmarshalText(b []byte) error { return oneOf(r, b, recipients) }
+
+// ProbeFailure is what becomes of mail when a backend cannot be asked.
+type ProbeFailure string
+
+// The values of probe_failure.
+const (
+	ProbeTemporary ProbeFailure = "temporary"
+	ProbeAccept    ProbeFailure = "accept"
+)
+
+var probeFailures = []ProbeFailure{ProbeTemporary, ProbeAccept}
+
+// UnmarshalText accepts the known words only.
+func (p *ProbeFailure) UnmarshalText(b []byte) error { return oneOf(p, b, probeFailures) }
 
 // Action is what a rule does.
 type Action string

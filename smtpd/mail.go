@@ -172,6 +172,9 @@ func (s *session) mayReach(tx *transaction, to mailaddr.Address, r *refusal) boo
 	if s.isOurPostmaster(to) {
 		ours, v.Allow = true, true // RFC 5321 4.5.1: always
 	}
+	if ours && v.Reason == policy.AskBackend && !v.Allow && !s.askBackend(to, &v, r) {
+		return false
+	}
 	switch {
 	case ours && !v.Allow:
 		r.answer, r.reason = unknownUser, v.Reason.String()

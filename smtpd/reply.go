@@ -42,6 +42,7 @@ const (
 	authorRefused
 	overQuota
 	unknownUser
+	mailboxUnclear
 	cannotJudge
 
 	authRefused
@@ -87,10 +88,11 @@ var answers = [answerCount]struct {
 
 	// Without a proved identity there is one text for all causes: the answer to
 	// "which of my guesses was nearest" is in the log alone.
-	loginRequired: {530, 7, 0, "Authentication required", "login-required"}, // RFC 4954 6
-	relayRefused:  {550, 7, 1, "Relaying denied", "relay-refused"},
-	unknownUser:   {550, 1, 1, "No such mailbox here", "unknown-user"},
-	cannotJudge:   {451, 7, 5, "Cannot verify your certificate now, try again later", "cannot-judge"},
+	loginRequired:  {530, 7, 0, "Authentication required", "login-required"}, // RFC 4954 6
+	relayRefused:   {550, 7, 1, "Relaying denied", "relay-refused"},
+	unknownUser:    {550, 1, 1, "No such mailbox here", "unknown-user"},
+	mailboxUnclear: {450, 4, 1, "Cannot tell now whether there is such a mailbox, try again later", "mailbox-unclear"},
+	cannotJudge:    {451, 7, 5, "Cannot verify your certificate now, try again later", "cannot-judge"},
 
 	// With one, the caller's own identity is named.
 	senderNotOwned:   {553, 7, 1, "This sender address is not for", "sender-not-owned"},

@@ -22,6 +22,7 @@ import (
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
+	"dancemta/smtpd/callout"
 	"dancemta/smtpd/milter"
 	"dancemta/smtpd/policy"
 	"dancemta/smtpd/proxy"
@@ -112,6 +113,9 @@ type Options struct {
 	// Directory knows the groups that rules name. It is asked anew for each transaction;
 	// nil: where rules have groups, nobody gets anywhere.
 	Directory func() policy.Directory
+	// Mailboxes asks the backends of relay domains that alone know their mailboxes; nil:
+	// nobody answers.
+	Mailboxes func(ctx context.Context, to mailaddr.Address) callout.Answer
 	// Quotas keeps the accounts of the quotas of rules and of StrangerQuotas, which are
 	// for peers without an identity; nil: there is nothing left in any.
 	Quotas         *limit.Quotas

@@ -187,8 +187,9 @@ func addressPatterns(texts []config.AddressPattern) ([]policy.AddressPattern, er
 }
 
 func relayDomain(d config.RelayDomain) (policy.RelayDomain, error) {
-	r := policy.RelayDomain{Domain: d.Domain, Any: d.Recipients == config.RecipientsAny}
-	if r.Any {
+	r := policy.RelayDomain{Domain: d.Domain, Any: d.Recipients == config.RecipientsAny,
+		Backend: d.Recipients == config.RecipientsProbe, Lenient: d.ProbeFailure == config.ProbeAccept}
+	if r.Any || r.Backend {
 		return r, nil
 	}
 	text, err := os.ReadFile(string(d.RecipientsFile))
@@ -264,6 +265,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
 		Inbound:         p.inbound(),
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
+		Mailboxes: p.mailboxes(),
 		Directory: func() policy.Directory { return p.live.Load().groups },
 		Quotas:    p.quotas.Quotas, StrangerQuotas: strangerQuotas(p.cfg.Limits),
 		Crowd:    newCrowd(p.cfg.Limits, p.log),

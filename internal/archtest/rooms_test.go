@@ -16,12 +16,13 @@ const module = "dancemta"
 var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
-	"config":       "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":        "smtpd/wire smtpd/milter smtpd/policy smtpd/proxy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
-	"smtpd/wire":   "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
-	"smtpd/proxy":  "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
-	"smtpd/milter": "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
-	"smtpd/policy": "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
+	"config":        "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
+	"smtpd":         "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
+	"smtpd/wire":    "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
+	"smtpd/proxy":   "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
+	"smtpd/milter":  "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
+	"smtpd/callout": "internal/limit",                                              // answers and how long they hold: no SMTP, no mail
+	"smtpd/policy":  "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
 	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",

@@ -61,7 +61,10 @@ func (e *SenderExplainer) Explain(ctx context.Context, s policy.Subject, from, t
 		r.Network = s.Remote.String()
 	}
 	if known, v := e.Rules.RelayRecipient(to); known && e.Anybody {
-		if r.Detail = "anybody may send to this domain"; !v.Allow {
+		switch r.Detail = "anybody may send to this domain"; {
+		case v.Reason == policy.AskBackend:
+			r.Detail += ", if its backend has the mailbox"
+		case !v.Allow:
 			r.refuse("RCPT", v, e.Reply("RCPT", v, ""))
 		}
 		return r

@@ -103,6 +103,8 @@ type RelayDomain struct {
 	Domain     dnsname.Name
 	Any        bool            // every mailbox exists
 	Recipients map[string]bool // else those whose mailaddr.Address.Key stands here
+	Backend    bool            // else only the backend knows: RelayRecipient says AskBackend
+	Lenient    bool            // every mailbox exists while the backend does not answer
 }
 
 // Options of New.

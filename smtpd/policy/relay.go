@@ -30,9 +30,14 @@ func (r *Rules) RelayRecipient(to mailaddr.Address) (known bool, v Verdict) {
 		return false, Verdict{Reason: NotRelayDomain}
 	case d.Any || d.Recipients[to.Key()] || d.Recipients[r.plain(to).Key()]:
 		return true, Verdict{Allow: true}
+	case d.Backend:
+		return true, Verdict{Reason: AskBackend}
 	}
 	return true, Verdict{Reason: UnknownMailbox}
 }
+
+// Lenient reports whether mail for a mailbox is taken when its backend cannot be asked.
+func (r *Rules) Lenient(to mailaddr.Address) bool { return r != nil && r.relay[to.Domain()].Lenient }
 
 func (r *Rules) isPostmaster(to mailaddr.Address, relayed bool) bool {
 	ours := relayed || !r.hostname.IsZero() && to.Domain() == r.hostname

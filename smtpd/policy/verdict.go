@@ -13,13 +13,14 @@ const (
 	RecipientRefused        // the chosen rule does not allow this recipient
 	NotRelayDomain          // the recipient is in none of our relay domains
 	UnknownMailbox          // it is, but there is no such mailbox
+	AskBackend              // it is, and only its backend knows whether there is such a mailbox
 	AuthorRefused           // the chosen rule does not allow this address in the From field
 )
 
 var reasonWords = [...]string{
 	NoIdentity: "no-identity", NoRule: "no-rule", Denied: "denied",
 	SenderRefused: "sender-refused", RecipientRefused: "recipient-refused",
-	NotRelayDomain: "not-a-relay-domain", UnknownMailbox: "unknown-mailbox", AuthorRefused: "author-refused",
+	NotRelayDomain: "not-a-relay-domain", UnknownMailbox: "unknown-mailbox", AskBackend: "ask-backend", AuthorRefused: "author-refused",
 }
 
 // String returns the stable word; "" for the zero Reason.
