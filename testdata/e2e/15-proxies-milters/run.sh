@@ -1,0 +1,69 @@
+# haproxy before a listener, with headers of both versions, and opendkim as a milter
+# behind another one.
+. ../lib.sh
+
+free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'; }
+one=$(free_port) two=$(free_port)
+cat > "$WORK/haproxy.cfg" <<EOT
+defaults
+	mode tcp
+	timeout connect 5s
+	timeout client 30s
+	timeout server 30s
+listen one
+	bind 127.0.0.1:$one
+	server mx 127.0.0.1:$PROXIED send-proxy
+listen two
+	bind 127.0.0.1:$two
+	server mx 127.0.0.1:$PROXIED send-proxy-v2 proxy-v2-options ssl,crc32c,unique-id
+EOT
+haproxy -db -f "$WORK/haproxy.cfg" > "$WORK/haproxy.log" 2>&1 &
+balancer=$!
+trap 'kill $balancer $signer 2> /dev/null || true' EXIT
+signer=
+
+# The address of the far side is 127.0.0.2, which only the header knows.
+for port in "$one" "$two"; do
+	swaks --server 127.0.0.1 --port "$port" --local-interface 127.0.0.2 --ehlo sensor7 --tls \
+		--tls-cert "$PKI/device.pem" --tls-key "$PKI/device.key" \
+		--from sensor7@partner.test --to ann@remote.test --header "Subject: story proxy $port" > "$WORK/swaks" 2>&1 ||
+		{ cat "$WORK/swaks" "$WORK/haproxy.log"; fail "no mail through the proxy"; }
+	file=$(delivered "Subject: story proxy $port")
+	expect '([127.0.0.2])' "$file"
+	expect 'client dane sensor7._device.partner.test' "$file"
+done
+
+# Without a header nothing is said, not even a greeting.
+swaks --server 127.0.0.1 --port "$PROXIED" --timeout 5 --quit-after connect > "$WORK/direct" 2>&1 && fail "a greeting without a header"
+expect 'not introduced' "$LOG"
+
+# A milter that signs what it sees, and says so in a field of its own.
+opendkim-genkey --directory="$WORK" --bits=2048 --selector=milter --domain=stranger.test
+cat > "$WORK/opendkim.conf" <<EOT
+Syslog no
+UserID $(id -un)
+Socket local:$WORK/milter.sock
+Domain stranger.test
+Selector milter
+KeyFile $WORK/milter.private
+InternalHosts 127.0.0.0/8
+Mode s
+RequireSafeKeys no
+LogWhy yes
+EOT
+swaks --server 127.0.0.1 --port "$FILTERED" --from a@stranger.test --to ann@inbound.test > "$WORK/away" 2>&1 && fail "mail passed a milter that is away"
+expect '451 4.7.1 Refused for now by a filter' "$WORK/away"
+opendkim -f -x "$WORK/opendkim.conf" > "$WORK/opendkim.log" 2>&1 &
+signer=$!
+for _ in $(seq 100); do [ -S "$WORK/milter.sock" ] && break; sleep 0.1; done
+swaks --server 127.0.0.1 --port "$FILTERED" --from a@stranger.test --to ann@inbound.test \
+	--header 'Subject: story milter' > "$WORK/filtered" 2>&1 || { cat "$WORK/filtered" "$WORK/opendkim.log"; fail "no mail through the milter"; }
+file=$(delivered 'Subject: story milter')
+expect 'DKIM-Signature: v=1' "$file"
+# What it saw is what was delivered: its signature is good.
+/usr/bin/python3 - "$file" "$WORK/milter.txt" <<'EOT' || fail "the milter's signature is not good"
+import dkim, re, sys
+message = re.sub(rb"\r?\n", b"\r\n", open(sys.argv[1], "rb").read())
+record = "".join(re.findall(r'"([^"]*)"', open(sys.argv[2]).read())).encode()
+sys.exit(not dkim.verify(message, dnsfunc=lambda name, timeout=5: record))
+EOT
