@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"dancemta/smtpd/policy"
 )
 
 // Print writes the report for people.
@@ -36,6 +38,9 @@ func (r *Rcpt) title() string {
 func (r *Rcpt) door() string {
 	if r.Door.Open {
 		return "taken"
+	}
+	if r.Door.Reason == policy.AskBackend.String() {
+		return "the next hop is asked for the mailbox"
 	}
 	return "refused (" + r.Door.Reason + "); a rule may let clients and users send there"
 }
