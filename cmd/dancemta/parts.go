@@ -215,7 +215,7 @@ func (p *parts) deliverOptions() deliver.Options {
 		Hello:               p.cfg.Delivery.Helo,
 		Source4:             p.cfg.Delivery.SourceIPv4.Addr,
 		Source6:             p.cfg.Delivery.SourceIPv6.Addr,
-		Keep:                keepConnections,
+		Keep:                p.keep,
 		Logger:              p.log,
 	}
 }
@@ -223,6 +223,15 @@ func (p *parts) deliverOptions() deliver.Options {
 // keepConnections is what bridges the gaps of steady mail, and holds no host's place
 // longer than a slow client would.
 const keepConnections = time.Second
+
+// keep is how long a connection to a destination waits for its next message: not at
+// all where the operator bounds how many there are.
+func (p *parts) keep(destination string) time.Duration {
+	if p.live.Load().routes.share(destination).Visits > 0 {
+		return 0
+	}
+	return keepConnections
+}
 
 func (p *parts) queueOptions(d queue.Deliverer) queue.Options {
 	retry := make([]time.Duration, len(p.cfg.Queue.Retry))

@@ -66,8 +66,9 @@ type Options struct {
 	Logger              *slog.Logger                                                         // default: silent
 	Timeouts            smtpclient.Timeouts
 	// Keep is how long a connection waits for the next message to its destination, when
-	// that has much mail; 0: not at all. Then Close is to be called at the end.
-	Keep time.Duration
+	// that has much mail; 0: not at all, as with nil. Nobody counts those that wait, so
+	// none may where connections are bounded. Close is to be called at the end.
+	Keep func(destination string) time.Duration
 }
 
 // Deliverer makes attempts. It may be used by many goroutines at once.
@@ -95,6 +96,9 @@ func New(o Options) (*Deliverer, error) {
 	}
 	if o.Route == nil {
 		o.Route = func(string) Route { return Route{} }
+	}
+	if o.Keep == nil {
+		o.Keep = func(string) time.Duration { return 0 }
 	}
 	if o.Dial == nil {
 		o.Dial = sources{o.Source4, o.Source6}.dial

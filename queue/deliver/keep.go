@@ -26,7 +26,7 @@ type session struct {
 // keeper keeps connections for a moment after their visit: where mail for one
 // destination comes steadily, its next message need not say hello again.
 type keeper struct {
-	span time.Duration // 0: nothing is kept
+	span func(destination string) time.Duration // 0: nothing is kept
 
 	mu     sync.Mutex
 	visits map[string]int // under way, by destination
@@ -42,7 +42,7 @@ type kept struct {
 	timer *time.Timer
 }
 
-func newKeeper(span time.Duration) *keeper {
+func newKeeper(span func(string) time.Duration) *keeper {
 	return &keeper{span: span, visits: map[string]int{}, idle: map[string][]*kept{}}
 }
 
@@ -65,13 +65,14 @@ func (k *keeper) arrive(destination string) (s session) {
 // the visit has seen that more mail comes; so has one that others run beside. A host
 // may have few places, and one that nobody needs is not to be held.
 func (k *keeper) leave(destination string, s session, busy bool) bool {
+	span := k.span(destination)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	others := k.visits[destination] - 1
 	if k.visits[destination] = others; others == 0 {
 		delete(k.visits, destination)
 	}
-	if s.client == nil || k.span <= 0 || k.closed || k.count >= maxKept || !busy && others == 0 ||
+	if s.client == nil || span <= 0 || k.closed || k.count >= maxKept || !busy && others == 0 ||
 		s.messages >= maxMessages || time.Since(s.made) >= maxVisit {
 		return false
 	}
@@ -79,7 +80,7 @@ func (k *keeper) leave(destination string, s session, busy bool) bool {
 	k.idle[destination] = append(k.idle[destination], one)
 	k.count++
 	k.wait.Add(1)
-	one.timer = time.AfterFunc(k.span, func() { k.expire(destination, one) })
+	one.timer = time.AfterFunc(span, func() { k.expire(destination, one) })
 	return true
 }
 

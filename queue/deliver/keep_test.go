@@ -13,6 +13,10 @@ import (
 	"dancemta/queue"
 )
 
+func keepFor(span time.Duration) func(string) time.Duration {
+	return func(string) time.Duration { return span }
+}
+
 // TestKeep: one connection serves visits that follow each other; nobody holds one
 // that is not needed.
 func TestKeep(t *testing.T) {
@@ -37,7 +41,7 @@ func TestKeep(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls := 0
-				d := newDeliverer(t, Options{Resolver: twoMX, Keep: 2 * time.Second, Dial: func(context.Context, string, string) (net.Conn, error) {
+				d := newDeliverer(t, Options{Resolver: twoMX, Keep: keepFor(2 * time.Second), Dial: func(context.Context, string, string) (net.Conn, error) {
 					here, there := net.Pipe()
 					script := "S: 421 one connection too many"
 					if calls < len(c.scripts) {
@@ -77,7 +81,7 @@ func TestKeep(t *testing.T) {
 func TestKeepPanic(t *testing.T) {
 	script := greets + "S: 250 x\n" + to("b@d.test", good) + leaves
 	n := &network{to: map[string]*dialog.Server{"192.0.2.1:25": dialog.Serve(t, script, script)}}
-	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial, Keep: time.Hour})
+	d := newDeliverer(t, Options{Resolver: twoMX, Dial: n.Dial, Keep: keepFor(time.Hour)})
 	bad := job("x\r\n", "b@d.test")
 	bad.Open = func() (io.ReadCloser, error) { panic("the store") }
 	func() {
