@@ -124,7 +124,7 @@ func (r *refusal) filtered(v milter.Verdict) bool {
 // logMilters writes down who failed without harm to the mail.
 func (s *session) logMilters(tx *transaction) {
 	for _, v := range tx.milters.Failed {
-		maillog.MilterFailed(s.opts.Logger, s.log, string(tx.id), v.Milter, "accept", v.Err)
+		maillog.MilterFailed(s.opts.Logger, s.log, string(tx.id), v.Milter, v.Err)
 	}
 	tx.milters.Failed = nil
 }

@@ -2,13 +2,13 @@ package maillog
 
 import "log/slog"
 
-// MilterFailed: a milter was away, late or broke its protocol. What becomes of the
-// mail is up to its setting: "accept" or "tempfail".
-func MilterFailed(l *slog.Logger, s Session, queueID, milter, action string, err error) {
+// MilterFailed: a milter was away, late or broke its protocol, and mail passed all
+// the same, since its setting says so.
+func MilterFailed(l *slog.Logger, s Session, queueID, milter string, err error) {
 	emit(l, slog.LevelWarn, "milter failed", s.attrs(
 		slog.String("queue_id", queueID),
 		slog.String("milter", milter),
-		slog.String("action", action),
+		slog.String("action", "accept"),
 		slog.String("error", errText(err)))...)
 }
 
