@@ -86,6 +86,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.keys(cfg)
 	r.inbound(cfg)
 	r.metrics(cfg.Metrics)
+	r.milters(ctx, cfg)
 	if err := checkBuild(path, cfg); err != nil {
 		r.problem(err)
 	}

@@ -20,6 +20,7 @@
 package milter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -78,6 +79,15 @@ func (f *Filter) Name() string {
 		return "unix:" + f.o.Address
 	}
 	return f.o.Address
+}
+
+// Probe connects and agrees upon a protocol, as a transaction would.
+func (f *Filter) Probe(ctx context.Context, hostname string) error {
+	c, _, err := f.begin(ctx, Peer{Hostname: hostname, Helo: hostname})
+	if err == nil {
+		c.close()
+	}
+	return err
 }
 
 // Peer is what milters are told about the connection. Texts of the peer's must be
