@@ -102,11 +102,16 @@ func TestRouteConnections(t *testing.T) {
 		{what: "route a.test", conf: config.Route{Domain: "a.test"}},
 		{what: "route any", conf: config.Route{Domain: "any", Connections: 3}},
 	}
+	p := new(parts)
+	p.live.Store(&live{routes: rs})
 	for destination, want := range map[string]queue.Share{
 		"a.test": {Key: "route a.test"}, "b.test": {Key: "route any", Visits: 3}, "[192.0.2.1]": {Key: "route any", Visits: 3},
 	} {
 		if got := rs.share(destination); got != want {
 			t.Errorf("%s: %+v, want %+v", destination, got, want)
+		}
+		if kept := p.keep(destination); (kept == 0) != (want.Visits > 0) {
+			t.Errorf("%s: a connection waits %v", destination, kept)
 		}
 	}
 	if got := rs[:1].share("b.test"); got != (queue.Share{}) {
