@@ -66,7 +66,7 @@ func needRestart(old, new *config.Config) []string {
 		{"listener", old.Listeners, new.Listeners},
 		{"proxy", old.Proxies, new.Proxies},
 		{"milter", old.Milters, new.Milters},
-		{"dane", old.DANE.ExtensionType, new.DANE.ExtensionType},
+		{"dane", atStart(old.DANE), atStart(new.DANE)},
 		{"dns", old.DNS, new.DNS},
 		{"limits", old.Limits, new.Limits},
 		{"queue", old.Queue, new.Queue},
@@ -81,4 +81,10 @@ func needRestart(old, new *config.Config) []string {
 		}
 	}
 	return names
+}
+
+// atStart is what of [dane] is read at the start only: not the CAs.
+func atStart(d config.DANE) config.DANE {
+	d.PKIXRoots = ""
+	return d
 }
