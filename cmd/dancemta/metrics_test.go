@@ -224,16 +224,16 @@ func TestMetricsKnowAllWords(t *testing.T) {
 
 	const unknown = "unknown" // what the tables of reasons and kinds say of the rest
 	c := p.smtpCounters()
-	sources := []daneclient.Source{daneclient.SourceExtension, daneclient.SourceCertificate}
+	sources := []daneclient.Source{daneclient.SourceExtension, daneclient.SourceCertificate, "proxy"}
 	for n := range 256 {
 		if word := daneclient.Reason(n).String(); word != unknown {
 			for _, s := range sources {
 				c.Client(s, word)
 			}
-			loginBothWays(c, word)
+			loginEachWay(c, word)
 		}
 		if word := saslext.Reason(n).String(); word != unknown {
-			loginBothWays(c, word)
+			loginEachWay(c, word)
 		}
 		if k := wire.Kind(n); k.String() != unknown {
 			c.Wire(k)
@@ -242,7 +242,7 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	for _, s := range sources {
 		c.Client(s, smtpd.Proved)
 	}
-	loginBothWays(c, smtpd.Proved)
+	loginEachWay(c, smtpd.Proved)
 	for _, k := range kinds {
 		c.Accepted(k, 1)
 		for _, v := range []smtpd.TLSVersion{0, tls.VersionTLS12, tls.VersionTLS13} {
@@ -294,9 +294,10 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	}
 }
 
-func loginBothWays(c smtpd.Counters, word string) {
+func loginEachWay(c smtpd.Counters, word string) {
 	c.Login("external", word)
 	c.Login("implicit", word)
+	c.Login("proxy", word)
 }
 
 func TestCheckOfMetrics(t *testing.T) {
