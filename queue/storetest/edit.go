@@ -64,6 +64,7 @@ func testHoldInFlight(t *testing.T, open Open) {
 	env := envelope("ok@a.test", "later@a.test")
 	put(t, s, env, start(), bodyOf(env.ID, 10))
 	jobs, _ := due(t, s, request(start(), 10, 10))
+	same(t, "jobs", len(jobs), 1)
 	edit(t, s, env.ID, queue.Edit{Action: queue.EditHold}, 2)
 	settle(t, s, queue.Settlement{ID: env.ID, Destination: "a.test", Next: after(time.Minute), Outcomes: []queue.Outcome{
 		{Recipient: mailaddr.MustParse("ok@a.test"), Result: queue.Delivered},
