@@ -85,7 +85,7 @@ func TestSigned(t *testing.T) {
 			if !strings.HasSuffix(body, message) {
 				t.Errorf("queued was\n%s", body)
 			}
-			if strings.Contains(body, "\td="+c.want+";") != (c.want != "") || strings.Contains(body, "DKIM-Signature") != (c.want != "") {
+			if strings.Contains(body, " d="+c.want+";") != (c.want != "") || strings.Contains(body, "DKIM-Signature") != (c.want != "") {
 				t.Errorf("want the signature of %q:\n%s", c.want, body)
 			}
 			if strings.Contains(w.log.String(), " signed="+c.want) != (c.want != "") {

@@ -73,7 +73,7 @@ var rooms = map[string]string{
 // them alone. In tests only the first is kept from spreading.
 var libraries = map[string]string{
 	"github.com/miekg/dns":           "daneclient/dnssec internal/lab",
-	"github.com/emersion/go-msgauth": "internal/msgauth", // in its tests, as a second opinion
+	"github.com/emersion/go-msgauth": "internal/msgauth",
 	"blitiri.com.ar/go/spf":          "internal/msgauth",
 	"go.etcd.io/bbolt":               "queue/boltstore",
 	"github.com/emersion/go-smtp":    "smtpd smtpd/wire",

@@ -65,13 +65,16 @@ func (s *Signer) Sign(message io.Reader, may func(mailaddr.Address) bool) (*Mess
 	if err != nil {
 		return nil, err
 	}
-	hash := newBodyHash()
-	k := keep{dir: s.dir, hash: hash}
-	if err := k.all(io.MultiReader(bytes.NewReader(more), message)); err != nil {
-		k.drop()
+	running, err := newSignatures(keys, header)
+	if err != nil {
 		return nil, err
 	}
-	top, err := s.sign(keys, header, hash.sum())
+	k := keep{dir: s.dir, hash: running}
+	kept := k.all(io.MultiReader(bytes.NewReader(more), message))
+	top, err := running.end()
+	if kept != nil {
+		err = kept // the first that went wrong
+	}
 	if err != nil {
 		k.drop()
 		return nil, err
@@ -96,20 +99,6 @@ func allowed(from []mailaddr.Address, may func(mailaddr.Address) bool) bool {
 	return true
 }
 
-// sign makes the signatures of all keys.
-func (s *Signer) sign(keys []Key, header signedHeader, bodyHash []byte) (string, error) {
-	var top strings.Builder
-	now := s.now()
-	for _, k := range keys {
-		sig, err := header.signature(k, bodyHash, now)
-		if err != nil {
-			return "", err
-		}
-		top.WriteString(sig)
-	}
-	return top.String(), nil
-}
-
 // Own signs a message of this server itself, such as a bounce. ErrUnsigned: there
 // is no key for it; the caller knows whether it may leave so.
 func (s *Signer) Own(message []byte) ([]byte, error) {
@@ -128,7 +117,7 @@ func (s *Signer) Own(message []byte) ([]byte, error) {
 // loses its name at once, so that a crash leaves nothing of it behind.
 type keep struct {
 	dir  string
-	hash io.Writer // never fails
+	hash io.Writer
 	mem  bytes.Buffer
 	file *os.File
 }
@@ -141,7 +130,9 @@ func (k *keep) all(r io.Reader) error {
 			buf = make([]byte, fileChunk)
 		}
 		n, err := r.Read(buf)
-		k.hash.Write(buf[:n])
+		if _, werr := k.hash.Write(buf[:n]); werr != nil {
+			return fmt.Errorf("hash a body: %w", werr)
+		}
 		if werr := k.write(buf[:n]); werr != nil {
 			return fmt.Errorf("keep a body for its signatures: %w", werr)
 		}

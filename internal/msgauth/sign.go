@@ -1,11 +1,14 @@
 package msgauth
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
+	"crypto"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
-	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
 )
 
 // oversigned are the fields that a message has once at most (RFC 5322 3.6, RFC
@@ -24,103 +27,104 @@ var covered = []string{
 	"TLS-Required", "TLS-Report-Domain", "TLS-Report-Submitter", // RFC 8689 3, RFC 8460 5.3
 }
 
-const (
-	// A field that comes so often is no mail that people write, and each copy
-	// makes the signature longer.
-	maxCopies = 8
-	// foldAt is where lines of a signature end. RFC 5322 2.1.1
-	foldAt = 76
-)
+// maxList bounds h= in octets: the library writes it into one line, a line has 998 at
+// most (RFC 5322 2.1.1), and a fold put in later would be white space that was not
+// signed. Each field once needs some 450; more copies than fit are no mail that people write.
+const maxList = 900
 
 // signedHeader is what all signatures of a message have in common.
 type signedHeader struct {
 	names []string // for h=
-	text  string   // canonical, each with its line end
+	text  string   // the fields, each with its line end
 }
 
-// selectFields takes the fields to sign: those of one name from the last up, as
-// verifiers do. RFC 6376 5.4.2
+// selectFields takes the fields to sign. Those of one name are signed from the last
+// up, as verifiers do (RFC 6376 5.4.2), so they stay in their order. They are in relaxed
+// form already, which making it again does not change: the library
+// joins the lines of a folded field in quadratic time.
 func selectFields(fields []field) (signedHeader, error) {
-	by := map[string][]field{}
-	for _, f := range fields {
-		key := strings.ToLower(f.name)
-		by[key] = append(by[key], f)
-	}
 	var s signedHeader
 	var text strings.Builder
-	take := func(name string) error {
-		there := by[strings.ToLower(name)]
-		if len(there) > maxCopies {
-			return fmt.Errorf("%w: %d fields %s", ErrHeader, len(there), name)
-		}
-		for i := len(there) - 1; i >= 0; i-- {
-			s.names = append(s.names, name)
-			text.WriteString(relaxed(there[i]) + "\r\n")
-		}
-		return nil
+	copies := map[string]int{}
+	for _, f := range fields {
+		copies[strings.ToLower(f.name)]++
 	}
-	for _, name := range oversigned {
-		if err := take(name); err != nil {
-			return s, err
+	signed := map[string]bool{}
+	length := 0
+	list := func(names []string, more int) {
+		for _, name := range names {
+			key := strings.ToLower(name)
+			signed[key] = true
+			length += (copies[key] + more) * len(name+":")
+			if length <= maxList {
+				s.names = append(s.names, slices.Repeat([]string{name}, copies[key]+more)...)
+			}
 		}
-		s.names = append(s.names, name)
 	}
-	for _, name := range covered {
-		if err := take(name); err != nil {
-			return s, err
+	list(oversigned, 1)
+	list(covered, 0)
+	if length > maxList {
+		return signedHeader{}, fmt.Errorf("%w: too many copies of its fields", ErrHeader)
+	}
+	for _, f := range fields {
+		if signed[strings.ToLower(f.name)] {
+			text.WriteString(relaxed(f) + "\r\n")
 		}
 	}
 	s.text = text.String()
 	return s, nil
 }
 
-// signature makes one whole DKIM-Signature field. Nothing of the message stands in
-// it but digests. There is no l=: what it leaves out, anybody may write. RFC 6376 8.2
-func (s signedHeader) signature(k Key, bodyHash []byte, now time.Time) (string, error) {
-	alg, err := algorithm(k.Key.Public())
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, " v=1; a=%s-sha256; c=relaxed/relaxed; t=%d;", alg, now.Unix())
-	fmt.Fprintf(&b, "\r\n\td=%s;\r\n\ts=%s;", k.Domain, k.Selector)
-	fmt.Fprintf(&b, "\r\n\th=%s;", foldNames(s.names))
-	fmt.Fprintf(&b, "\r\n\tbh=%s;\r\n\tb=", base64.StdEncoding.EncodeToString(bodyHash))
-	unsigned := field{"DKIM-Signature", b.String()}
-	digest := sha256.Sum256([]byte(s.text + relaxed(unsigned))) // the field itself last, without a line end: RFC 6376 3.7
-	sig, err := signDigest(k.Key, digest[:])
-	if err != nil {
-		return "", fmt.Errorf("dkim key %s: %w", k.Owner(), err)
-	}
-	return unsigned.name + ":" + unsigned.value + foldText(base64.StdEncoding.EncodeToString(sig)) + "\r\n", nil
+// signatures are those of one message while its body is written to them. End them.
+//
+// The library keeps a run of empty lines in memory until text follows, once for each
+// key; the limit of a message bounds that. All else streams.
+type signatures struct {
+	io.Writer // to all
+	keys      []Key
+	running   []*dkim.Signer // in the order of keys
 }
 
-// foldNames joins field names with colons, over several lines.
-func foldNames(names []string) string {
-	var b strings.Builder
-	line := len("\th=")
-	for i, n := range names {
-		if i > 0 {
-			b.WriteByte(':')
-			line++
+// newSignatures begins with the header. There is no l=: what it leaves out, anybody
+// may write. RFC 6376 8.2
+func newSignatures(keys []Key, header signedHeader) (*signatures, error) {
+	s := &signatures{keys: keys}
+	var all []io.Writer
+	for _, k := range keys {
+		one, err := dkim.NewSigner(&dkim.SignOptions{
+			Domain: k.Domain.String(), Selector: k.Selector.String(), Signer: k.Key, Hash: crypto.SHA256,
+			HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed,
+			HeaderKeys: header.names,
+		})
+		if err != nil {
+			_, _ = s.end() // what began already
+			return nil, fmt.Errorf("dkim key %s: %w", k.Owner(), err)
 		}
-		if line+len(n)+1 > foldAt {
-			b.WriteString("\r\n\t ")
-			line = 2
-		}
-		b.WriteString(n)
-		line += len(n)
+		s.running = append(s.running, one)
+		all = append(all, one)
 	}
-	return b.String()
+	s.Writer = io.MultiWriter(all...)
+	if _, err := io.WriteString(s, header.text+"\r\n"); err != nil {
+		_, _ = s.end()
+		return nil, err
+	}
+	return s, nil
 }
 
-// foldText breaks base64 over several lines; white space in b= does not count.
-func foldText(s string) string {
-	const first, width = foldAt - len("\tb="), foldAt - 2
-	var b strings.Builder
-	for n := first; len(s) > n; n = width {
-		b.WriteString(s[:n] + "\r\n\t ")
-		s = s[n:]
+// end returns the whole fields, or an error when one cannot be made. It must be called
+// once, whatever happened: each signature is a goroutine that ends here.
+func (s *signatures) end() (string, error) {
+	var top strings.Builder
+	var failed []error
+	for i, one := range s.running {
+		if err := one.Close(); err != nil {
+			failed = append(failed, fmt.Errorf("dkim key %s: %w", s.keys[i].Owner(), err))
+			continue
+		}
+		top.WriteString(one.Signature())
 	}
-	return b.String() + s
+	if len(failed) > 0 {
+		return "", errors.Join(failed...)
+	}
+	return top.String(), nil
 }
