@@ -30,10 +30,9 @@ func TestChunks(t *testing.T) {
 	one := "." + lines(100)[1:]
 	// The first of two chunks is read in whole pieces of the body.
 	first, second := lines(200)[:chunkSize], lines(200)[chunkSize:]
-	both := fmt.Sprintf("C: BDAT %d\n", chunkSize) + onWire(first+second)
 	cut := strings.LastIndexByte(first, '\n') + 1
 	rest := first[cut:]
-	both = fmt.Sprintf("C: BDAT %d\n", chunkSize) + onWire(first[:cut]) +
+	both := fmt.Sprintf("C: BDAT %d\n", chunkSize) + onWire(first[:cut]) +
 		fmt.Sprintf("C: %sBDAT %d LAST\n", rest, len(second)) + onWire(second)
 	slow := "S: 220 mx\nC: EHLO mx.example.test\nS: 250-mx\nS: 250 CHUNKING\n"
 	for _, c := range []struct{ name, script, body, want string }{
