@@ -3,6 +3,8 @@ package msgauth
 import (
 	"strings"
 
+	"github.com/emersion/go-msgauth/authres"
+
 	"dancemta/internal/dnsname"
 )
 
@@ -20,88 +22,81 @@ type Results struct {
 // Field returns the whole Authentication-Results field with its line end, "" when
 // there is nothing to tell. Only registered methods stand in it (RFC 8601 2.7.6), and of
 // the peer's text nothing but names in their normal form.
+//
+// The library writes values as they are, into one line: none has a line end, a
+// semicolon, a backslash or a quote in it.
 func (r Results) Field() string {
-	var lines []string
+	var all []authres.Result
 	if r.Login != "" {
-		lines = append(lines, "auth=pass"+property("smtp.auth", r.login())) // RFC 8601 2.7.4
+		all = append(all, &authres.AuthResult{Value: authres.ResultPass, Auth: r.login()}) // RFC 8601 2.7.4
 	}
 	if r.Report != nil {
-		lines = append(lines, r.Report.spfLine())
-		lines = append(lines, r.Report.dkimLines()...)
-		lines = append(lines, r.Report.dmarcLine())
+		all = append(all, r.Report.spf())
+		all = append(all, r.Report.dkim()...)
+		all = append(all, r.Report.dmarc())
 	}
-	if len(lines) == 0 {
+	if len(all) == 0 {
 		return ""
 	}
-	return resultsField + ": " + r.Hostname.String() + ";\r\n\t" + strings.Join(lines, ";\r\n\t") + "\r\n"
-}
-
-func property(name, value string) string {
-	if value == "" {
-		return ""
+	lines := strings.Split(authres.Format(r.Hostname.String(), all), ";")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
 	}
-	return " " + name + "=" + value
+	return resultsField + ": " + strings.Join(lines, ";\r\n\t") + "\r\n"
 }
 
 // maxLogin is the longest address, in octets. RFC 5321 4.5.3.1.3
 const maxLogin = 256
 
-// login is Login as a value: as it is when only harmless signs stand in it, else in
-// quotes. RFC 8601 2.2
+// login is Login as a value, "" when it cannot be told.
 func (r Results) login() string {
-	plain := true
-	for i := range len(r.Login) {
-		switch c := r.Login[i]; {
-		case c < ' ' || c == 0x7f || c >= 0x80 && !r.UTF8:
-			return "" // cannot be told
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80 || strings.IndexByte("@.-_+", c) >= 0:
-		default:
-			plain = false
-		}
-	}
-	switch {
-	case len(r.Login) > maxLogin:
+	if len(r.Login) > maxLogin {
 		return ""
-	case plain:
-		return r.Login
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(r.Login) + `"`
+	for i := range len(r.Login) {
+		c := r.Login[i]
+		if c < ' ' || c == 0x7f || c >= 0x80 && !r.UTF8 || strings.IndexByte(`;\"`, c) >= 0 {
+			return ""
+		}
+	}
+	return r.Login
 }
 
-// spfLine is RFC 8601 2.7.2.
-func (r *Report) spfLine() string {
-	name := "smtp.mailfrom"
-	if r.SPF.Helo {
-		name = "smtp.helo"
+// spf is RFC 8601 2.7.2.
+func (r *Report) spf() authres.Result {
+	spf := &authres.SPFResult{Value: authres.ResultValue(r.SPF.Result)}
+	if name := r.SPF.Domain.String(); r.SPF.Helo {
+		spf.Helo = name
+	} else {
+		spf.From = name
 	}
-	return "spf=" + string(r.SPF.Result) + property(name, r.SPF.Domain.String())
+	return spf
 }
 
-// dkimLines is RFC 8601 2.7.1, a line for each signature. No reason holds text of others.
-func (r *Report) dkimLines() []string {
+// dkim is RFC 8601 2.7.1, a result for each signature. No reason holds text of others.
+func (r *Report) dkim() []authres.Result {
 	if len(r.DKIM) == 0 {
-		return []string{"dkim=none"}
+		return []authres.Result{&authres.DKIMResult{Value: authres.ResultNone}}
 	}
-	var lines []string
+	var all []authres.Result
 	for _, s := range r.DKIM {
-		line := "dkim=" + string(s.Result)
-		if s.Why != "" {
-			line += ` reason="` + s.Why + `"`
+		properties := map[string]string{
+			"reason": s.Why, "header.d": s.Domain.String(), "header.s": s.Selector.String(), "header.a": s.Algorithm, "header.b": s.Begins,
 		}
-		line += property("header.d", s.Domain.String()) + property("header.s", s.Selector.String()) + property("header.a", s.Algorithm)
-		if s.Begins != "" {
-			line += ` header.b="` + s.Begins + `"` // base64 may hold = and /
+		if strings.Contains(s.Begins, "/") {
+			// It would need quotes that the library does not write; d=, s= and a= tell which one is meant.
+			delete(properties, "header.b")
 		}
-		lines = append(lines, line)
+		all = append(all, &authres.GenericResult{Method: "dkim", Value: authres.ResultValue(s.Result), Params: properties})
 	}
-	return lines
+	return all
 }
 
-// dmarcLine is RFC 7489 11.1; what the domain asks for stands in a comment.
-func (r *Report) dmarcLine() string {
-	line := "dmarc=" + string(r.DMARC.Result)
+// dmarc is RFC 7489 11.1; what the domain asks for stands in a comment.
+func (r *Report) dmarc() authres.Result {
+	value := string(r.DMARC.Result)
 	if r.DMARC.Demand != "" {
-		line += " (p=" + string(r.DMARC.Demand) + ")"
+		value += " (p=" + string(r.DMARC.Demand) + ")"
 	}
-	return line + property("header.from", r.DMARC.Author.String())
+	return &authres.DMARCResult{Value: authres.ResultValue(value), From: r.DMARC.Author.String()}
 }

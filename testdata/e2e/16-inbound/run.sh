@@ -40,8 +40,8 @@ for selector in ed rsa; do
 		for body in simple relaxed; do
 			name=$selector-$header-$body
 			message "$name" ann@judged.test | /usr/bin/python3 sign.py "$WORK/keys" $selector $header $body > "$WORK/$name.msg"
-			taken "$name" '<>' "spf=none smtp.helo=mta.judged.test; dkim=pass header.d=judged.test header.s=$selector header.a="
-			expect 'dmarc=pass (p=reject) header.from=judged.test' "$WORK/results"
+			taken "$name" '<>' "spf=none smtp.helo=mta.judged.test; dkim=pass header.a=$selector"
+			expect "header.d=judged.test header.s=$selector; dmarc=pass (p=reject) header.from=judged.test" "$WORK/results"
 			sed 's/Hello  Bob/Hello Bill/; s/story/changed/' "$WORK/$name.msg" > "$WORK/changed-$name.msg"
 			refused "changed-$name" '<>' '550 5.7.1 Refused as the DMARC policy asks of judged.test'
 		done
