@@ -3,9 +3,9 @@ package msgauth
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/emersion/go-msgauth/dmarc"
 	"golang.org/x/net/publicsuffix"
 
 	"dancemta/internal/dnsname"
@@ -81,8 +81,9 @@ func findPolicy(ctx context.Context, r Resolver, domain dnsname.Name) found {
 	return readPolicy(records[0], above)
 }
 
-// policyRecords returns the tags of those records of one name that are about DMARC.
-func policyRecords(ctx context.Context, r Resolver, at dnsname.Name) (records []map[string]string, ok bool) {
+// policyRecords returns those records of one name that are about DMARC: they begin with
+// its version. RFC 7489 6.6.3
+func policyRecords(ctx context.Context, r Resolver, at dnsname.Name) (records []string, ok bool) {
 	owner, err := at.Prepend("_dmarc")
 	if err != nil {
 		return nil, true // longer than a name can be
@@ -92,58 +93,63 @@ func policyRecords(ctx context.Context, r Resolver, at dnsname.Name) (records []
 		return nil, false
 	}
 	for _, text := range a.TXT {
-		if tags := policyTags(text); tags != nil {
-			records = append(records, tags)
+		first, _, _ := strings.Cut(text, ";")
+		if name, value, _ := strings.Cut(first, "="); strings.TrimSpace(name) == "v" && strings.TrimSpace(value) == "DMARC1" {
+			records = append(records, text)
 		}
 	}
 	return records, true
 }
 
-// policyTags reads a record, which must begin with its version. What cannot be read
-// is as if it were not there. RFC 7489 6.3
-func policyTags(text string) map[string]string {
-	tags := map[string]string{}
-	for part := range strings.SplitSeq(text, ";") {
-		name, value, _ := strings.Cut(part, "=")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		if len(tags) == 0 && (name != "v" || value != "DMARC1") {
-			return nil
-		}
-		if _, twice := tags[name]; !twice {
-			tags[name] = value
-		}
-	}
-	return tags
-}
-
 // readPolicy reads what a record asks for; above says that it is the organization's,
-// and the mail that of a domain below. RFC 7489 6.3, 6.6.3
-func readPolicy(tags map[string]string, above bool) found {
-	f := found{state: Pass, percent: 100, strictSPF: tags["aspf"] == "s", strictDKIM: tags["adkim"] == "s"}
-	p, ok := demandOf(tags["p"])
-	if sp, there := tags["sp"]; there && ok {
-		var below Demand
-		if below, ok = demandOf(sp); above {
-			p = below
-		}
-	}
+// and the mail that of a domain below. What cannot be read is as if it were not
+// there. RFC 7489 6.3, 6.6.3
+func readPolicy(text string, above bool) found {
+	record, reports := parsePolicy(text)
 	switch {
-	case ok:
-		f.demand = p
-	case strings.Contains(tags["rua"], ":"): // it wants reports, at least
-		f.demand = NoDemand
+	case record != nil:
+	case reports: // it wants these, at least
+		record = &dmarc.Record{Policy: dmarc.PolicyNone}
 	default:
 		return found{state: None}
 	}
-	if n, err := strconv.Atoi(tags["pct"]); err == nil && n >= 0 && n < 100 {
-		f.percent = n
+	f := found{state: Pass, demand: Demand(record.Policy), percent: 100,
+		strictSPF: record.SPFAlignment == dmarc.AlignmentStrict, strictDKIM: record.DKIMAlignment == dmarc.AlignmentStrict}
+	if above && record.SubdomainPolicy != "" {
+		f.demand = Demand(record.SubdomainPolicy)
+	}
+	if record.Percent != nil {
+		f.percent = *record.Percent
 	}
 	return f
 }
 
-func demandOf(s string) (Demand, bool) {
-	d := Demand(strings.ToLower(s))
-	return d, d == NoDemand || d == Quarantine || d == Reject
+// parsePolicy gives the library those tags that it can read: it would give up the whole
+// record for a mistake in any, where only that tag is to be ignored (RFC 7489 6.3), and
+// takes no upper case. A mistake in p= or sp= is one of the record. reports says whether
+// it names somebody who wants them.
+func parsePolicy(text string) (record *dmarc.Record, reports bool) {
+	const version = "v=DMARC1"
+	kept := []string{version}
+	for tag := range strings.SplitSeq(strings.ToLower(text), ";") {
+		name, value, _ := strings.Cut(tag, "=")
+		switch name = strings.TrimSpace(name); {
+		case name == "v":
+			continue
+		case name == "rua":
+			reports = strings.Contains(value, ":")
+		case name != "p" && name != "sp":
+			if _, err := dmarc.Parse(version + ";p=none;" + tag); err != nil {
+				continue
+			}
+		}
+		kept = append(kept, tag)
+	}
+	record, err := dmarc.Parse(strings.Join(kept, ";"))
+	if err != nil {
+		return nil, reports
+	}
+	return record, reports
 }
 
 // judge makes the result of DMARC: of several authors that of the one who asks for most.
