@@ -153,18 +153,27 @@ func (f *explainFlags) run(ctx context.Context, w io.Writer, ask func(*scene) (*
 	if err != nil {
 		return err
 	}
-	if f.json {
-		err = json.NewEncoder(w).Encode(r)
-	} else {
-		err = r.Print(w)
-	}
-	switch {
-	case err != nil:
+	if err := printReport(w, r, f.json); err != nil {
 		return err
-	case r.Verdict == explain.Refused:
-		return &exitError{code: exitRefused, err: fmt.Errorf("refused: %s", r.Reason)}
-	case r.Verdict == explain.Temporary:
-		return &exitError{code: exitTemporary, err: fmt.Errorf("cannot be judged now: %s", r.Reason)}
+	}
+	return judged(r.Verdict, r.Reason)
+}
+
+// printReport writes a report for programs or for people.
+func printReport(w io.Writer, r interface{ Print(io.Writer) error }, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(r)
+	}
+	return r.Print(w)
+}
+
+// judged is how the command ends after a report of this verdict.
+func judged(verdict, reason string) error {
+	switch verdict {
+	case explain.Refused:
+		return &exitError{code: exitRefused, err: fmt.Errorf("refused: %s", reason)}
+	case explain.Temporary:
+		return &exitError{code: exitTemporary, err: fmt.Errorf("cannot be judged now: %s", reason)}
 	}
 	return nil
 }

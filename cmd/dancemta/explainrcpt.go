@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -55,12 +54,7 @@ func (f *rcptFlags) run(ctx context.Context, w io.Writer, word string) error {
 	if err := view.each(ctx, "domain="+queue.Destination(to), func(s queue.Summary) error { r.Add(s); return nil }); err != nil {
 		r.QueueUnknown = err.Error() // the way there is known all the same
 	}
-	if f.json {
-		err = json.NewEncoder(w).Encode(r)
-	} else {
-		err = r.Print(w)
-	}
-	switch {
+	switch err := printReport(w, r, f.json); {
 	case err != nil:
 		return err
 	case r.Verdict == explain.Refused:

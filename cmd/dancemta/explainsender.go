@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -72,20 +71,10 @@ func (f *senderFlags) run(ctx context.Context, w io.Writer, args []string) error
 	if err != nil {
 		return err
 	}
-	if f.json {
-		err = json.NewEncoder(w).Encode(r)
-	} else {
-		err = r.Print(w)
-	}
-	switch {
-	case err != nil:
+	if err := printReport(w, r, f.json); err != nil {
 		return err
-	case r.Verdict == explain.Refused:
-		return &exitError{code: exitRefused, err: fmt.Errorf("refused: %s", r.Reason)}
-	case r.Verdict == explain.Temporary:
-		return &exitError{code: exitTemporary, err: fmt.Errorf("cannot be judged now: %s", r.Reason)}
 	}
-	return nil
+	return judged(r.Verdict, r.Reason)
 }
 
 func (f *senderFlags) explain(ctx context.Context, s policy.Subject, from, to, author mailaddr.Address) (*explain.Sender, error) {

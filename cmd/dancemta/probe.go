@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -93,12 +92,7 @@ func (f *probeFlags) run(ctx context.Context, w io.Writer, target string) error 
 	ctx, cancel := context.WithTimeout(ctx, probeAll)
 	defer cancel()
 	r := probe.Look(ctx, o)
-	if f.json {
-		err = json.NewEncoder(w).Encode(r)
-	} else {
-		err = r.Print(w)
-	}
-	switch {
+	switch err := printReport(w, r, f.json); {
 	case err != nil:
 		return err
 	case r.Verdict == probe.Broken:
