@@ -1,12 +1,10 @@
 package policy
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"dancemta/internal/pattern"
 	"dancemta/saslext"
@@ -33,29 +31,22 @@ func (g Groups) Groups(_ context.Context, id saslext.Identity) ([]string, error)
 // comments as ParseRecipients has them. Errors carry the line number.
 func ParseMembers(r io.Reader) ([]pattern.Pattern, error) {
 	var members []pattern.Pattern
-	in := bufio.NewScanner(r)
-	in.Buffer(nil, maxLine)
-	n := 0
-	for in.Scan() {
-		n++
-		text := strings.TrimSpace(uncomment(in.Text()))
-		if text == "" {
-			continue
-		}
+	err := eachLine(r, func(text string) error {
 		p, err := pattern.Parse(text)
 		if err == nil {
 			p, err = normalWho(p)
 		}
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return err
 		case !p.IsUser():
-			return nil, fmt.Errorf("line %d: %q names no users", n, text)
+			return fmt.Errorf("%q names no users", text)
 		}
 		members = append(members, p)
-	}
-	if err := in.Err(); err != nil { // of the line that was not returned
-		return nil, fmt.Errorf("line %d: %w", n+1, err)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return members, nil
 }

@@ -53,6 +53,22 @@ const maxLine = 4096
 // line number.
 func ParseRecipients(r io.Reader, domain dnsname.Name) (map[string]bool, error) {
 	list := map[string]bool{}
+	err := eachLine(r, func(text string) error {
+		a, err := parseRecipient(text, domain)
+		if err == nil {
+			list[a.Key()] = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// eachLine calls f for each line that holds more than a comment, without its spaces
+// and comment. Errors carry the line number.
+func eachLine(r io.Reader, f func(text string) error) error {
 	in := bufio.NewScanner(r)
 	in.Buffer(nil, maxLine)
 	n := 0
@@ -62,16 +78,14 @@ func ParseRecipients(r io.Reader, domain dnsname.Name) (map[string]bool, error) 
 		if text == "" {
 			continue
 		}
-		a, err := parseRecipient(text, domain)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+		if err := f(text); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
 		}
-		list[a.Key()] = true
 	}
 	if err := in.Err(); err != nil { // of the line that was not returned
-		return nil, fmt.Errorf("line %d: %w", n+1, err)
+		return fmt.Errorf("line %d: %w", n+1, err)
 	}
-	return list, nil
+	return nil
 }
 
 // uncomment cuts the comment off. A # inside a word belongs to it: it may stand
