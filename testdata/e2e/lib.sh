@@ -37,6 +37,17 @@ wait_for() {
 	done
 }
 
+# wait_port PORT: somebody listens on this port of 127.0.0.1 within 30 seconds. It reads the kernel's
+# table: a connection would be a session that a server with one turn spends on it.
+wait_port() {
+	local hex deadline=$((SECONDS + 30))
+	hex=$(printf '0100007F:%04X' "$1")
+	until awk -v at="$hex" '($2 == at || $2 == "00000000" substr(at, 9)) && $4 == "0A" { found = 1 } END { exit !found }' /proc/net/tcp; do
+		[ $SECONDS -lt $deadline ] || fail "nobody listens on port $1"
+		sleep 0.1
+	done
+}
+
 # delivered TEXT: a message with this text has reached the sink; prints its file.
 delivered() {
 	wait_for "$1" "$SINK/*.eml"

@@ -21,6 +21,8 @@ haproxy -db -f "$WORK/haproxy.cfg" > "$WORK/haproxy.log" 2>&1 &
 balancer=$!
 trap 'kill $balancer $signer 2> /dev/null || true' EXIT
 signer=
+wait_port "$one"
+wait_port "$two"
 
 # The address of the far side is 127.0.0.2, which only the header knows.
 for port in "$one" "$two"; do
