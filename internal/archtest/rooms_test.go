@@ -24,6 +24,8 @@ var rooms = map[string]string{
 	"smtpd/callout": "internal/limit",                                              // answers and how long they hold: no SMTP, no mail
 	"smtpd/policy":  "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
+	"ldapbridge/message": "", // octets alone: no sockets, no rules
+
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
 	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
 	"daneclient":          "daneclient/clientid daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
@@ -34,15 +36,16 @@ var rooms = map[string]string{
 	"daneclient/clientid":         "internal/dnsname", // TLS alone: no TLSA, no DNS
 	"daneclient/clientid/overlay": "",                 // a tool of the build
 
-	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog",                                           // not how mail leaves
-	"queue/boltstore":          "queue queue/boltstore/pages internal/mailaddr",                                                           // not when, not how
-	"queue/storetest":          "queue internal/mailaddr",                                                                                 // no engine
-	"queue/archive":            "queue internal/foreign internal/mailaddr",                                                                // a stream: no store
-	"queue/filter":             "queue internal/mailaddr",                                                                                 // chooses, and changes nothing
-	"queue/boltstore/pages":    "",                                                                                                        // octets of a file: no mail
-	"queue/dsn":                "internal/foreign internal/mailaddr",                                                                      // pure
-	"queue/tlsrpt":             "daneclient/dnssec internal/dnsname internal/foreign internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
-	"queue/mtasts":             "daneclient/dnssec internal/dnsname internal/maillog internal/newfile",                                    // not SMTP
+	"queue":                    "queue/dsn internal/dnsname internal/mailaddr internal/maillog",                                                           // not how mail leaves
+	"queue/boltstore":          "queue queue/boltstore/pages internal/mailaddr",                                                                           // not when, not how
+	"queue/storetest":          "queue internal/mailaddr",                                                                                                 // no engine
+	"queue/archive":            "queue internal/foreign internal/mailaddr",                                                                                // a stream: no store
+	"queue/filter":             "queue internal/mailaddr",                                                                                                 // chooses, and changes nothing
+	"queue/boltstore/pages":    "",                                                                                                                        // octets of a file: no mail
+	"queue/dsn":                "internal/foreign internal/mailaddr",                                                                                      // pure
+	"queue/tlsrpt":             "queue/webclient daneclient/dnssec internal/dnsname internal/foreign internal/mailaddr internal/maillog internal/newfile", // neither queue nor deliveries
+	"queue/mtasts":             "queue/webclient daneclient/dnssec internal/dnsname internal/maillog internal/newfile",                                    // not SMTP
+	"queue/webclient":          "daneclient/dnssec internal/dnsname",                                                                                      // hosts that strangers name: no mail
 	"queue/deliver":            "queue queue/deliver/smtpclient queue/mtasts queue/tlsrpt daneclient daneclient/dnssec daneclient/tlsa internal/dnsname internal/mailaddr internal/maillog",
 	"queue/deliver/probe":      "queue/deliver/smtpclient queue/mtasts daneclient daneclient/clientid daneclient/dnssec internal/dnsname internal/maillog", // looks, and sends nothing
 	"queue/deliver/smtpclient": "internal/dnsname internal/foreign internal/mailaddr",

@@ -1,0 +1,231 @@
+package message
+
+import "fmt"
+
+// Code is a resultCode (RFC 4511 4.1.9, RFC 3909 2.3, RFC 4370 2).
+type Code int32
+
+// The codes that a bridge says itself.
+const (
+	Success                      Code = 0
+	OperationsError              Code = 1
+	ProtocolError                Code = 2
+	TimeLimitExceeded            Code = 3
+	SizeLimitExceeded            Code = 4
+	AuthMethodNotSupported       Code = 7
+	StrongerAuthRequired         Code = 8
+	AdminLimitExceeded           Code = 11
+	UnavailableCriticalExtension Code = 12
+	ConfidentialityRequired      Code = 13
+	NoSuchObject                 Code = 32
+	InappropriateAuthentication  Code = 48
+	InvalidCredentials           Code = 49
+	InsufficientAccessRights     Code = 50
+	Busy                         Code = 51
+	Unavailable                  Code = 52
+	UnwillingToPerform           Code = 53
+	Other                        Code = 80
+	Canceled                     Code = 118
+	NoSuchOperation              Code = 119
+	TooLate                      Code = 120
+	CannotCancel                 Code = 121
+	AuthorizationDenied          Code = 123
+)
+
+// Result is an LDAPResult (RFC 4511 4.1.9), and what an ExtendedResponse adds.
+type Result struct {
+	Code       Code
+	MatchedDN  string
+	Diagnostic string
+	OID        string // of an ExtendedResponse; "": none
+	Value      []byte // of an ExtendedResponse; nil: none
+}
+
+const (
+	tagReferral      = 0xa3
+	tagServerCreds   = 0x87
+	tagResponseName  = 0x8a
+	tagResponseValue = 0x8b
+)
+
+// AppendMessage writes an LDAPMessage of parts that are encoded already.
+func AppendMessage(dst []byte, id int32, op, controls []byte) []byte {
+	size := numberSize(id) + len(op) + len(controls)
+	dst = appendHead(dst, tagSequence, size)
+	dst = appendNumber(dst, tagInteger, id)
+	dst = append(dst, op...)
+	return append(dst, controls...)
+}
+
+func numberSize(n int32) int {
+	switch {
+	case n < 1<<7:
+		return 3
+	case n < 1<<15:
+		return 4
+	case n < 1<<23:
+		return 5
+	}
+	return 6
+}
+
+// AppendResult writes a message whose operation is a result; op is the kind of reply.
+func AppendResult(dst []byte, id int32, op Op, r Result) []byte {
+	var inner []byte
+	inner = appendNumber(inner, tagEnumerated, int32(r.Code))
+	inner = appendElement(inner, tagOctetString, r.MatchedDN)
+	inner = appendElement(inner, tagOctetString, r.Diagnostic)
+	if op == ExtendedResponse {
+		if r.OID != "" {
+			inner = appendElement(inner, tagResponseName, r.OID)
+		}
+		if r.Value != nil {
+			inner = appendElement(inner, tagResponseValue, r.Value)
+		}
+	}
+	return AppendMessage(dst, id, appendElement(nil, byte(op), inner), nil)
+}
+
+// ParseResult reads the Op of a reply that holds a result: those that IsFinal.
+func ParseResult(op []byte) (r Result, err error) {
+	if len(op) == 0 {
+		return r, ErrMalformed
+	}
+	kind := Op(op[0])
+	c, err := inside(op, kind)
+	if err != nil {
+		return r, err
+	}
+	code, err := c.integer(tagEnumerated)
+	if err != nil {
+		return r, err
+	}
+	matched, err := c.expect(tagOctetString)
+	if err != nil {
+		return r, err
+	}
+	diagnostic, err := c.expect(tagOctetString)
+	if err != nil {
+		return r, err
+	}
+	r.Code, r.MatchedDN, r.Diagnostic = Code(code), string(matched), string(diagnostic)
+	if _, _, err = c.optional(tagReferral); err != nil || kind != ExtendedResponse {
+		return r, err
+	}
+	name, _, err := c.optional(tagResponseName)
+	if err != nil {
+		return r, err
+	}
+	value, there, err := c.optional(tagResponseValue)
+	if there {
+		r.Value = append([]byte{}, value...)
+	}
+	r.OID = string(name)
+	return r, err
+}
+
+// NoticeOfDisconnection writes the unsolicited notice after which the connection is
+// closed (RFC 4511 4.4.1).
+func NoticeOfDisconnection(dst []byte, code Code, diagnostic string) []byte {
+	return AppendResult(dst, 0, ExtendedResponse, Result{Code: code, Diagnostic: diagnostic, OID: OIDDisconnection})
+}
+
+// Attribute is one attribute of an entry.
+type Attribute struct {
+	Name   string
+	Values []string
+}
+
+// AppendEntry writes a SearchResultEntry (RFC 4511 4.5.2). typesOnly leaves the
+// values out.
+func AppendEntry(dst []byte, id int32, dn string, attributes []Attribute, typesOnly bool) []byte {
+	var list []byte
+	for _, a := range attributes {
+		var values []byte
+		for _, v := range a.Values {
+			if !typesOnly {
+				values = appendElement(values, tagOctetString, v)
+			}
+		}
+		one := appendElement(nil, tagOctetString, a.Name)
+		one = appendElement(one, tagSet, values)
+		list = appendElement(list, tagSequence, one)
+	}
+	inner := appendElement(nil, tagOctetString, dn)
+	inner = appendElement(inner, tagSequence, list)
+	return AppendMessage(dst, id, appendElement(nil, byte(SearchEntry), inner), nil)
+}
+
+// Entry is a SearchResultEntry as ParseEntry reads it.
+type Entry struct {
+	DN         string
+	Attributes []Attribute
+}
+
+// ParseEntry reads the Op of a SearchResultEntry.
+func ParseEntry(op []byte) (e Entry, err error) {
+	c, err := inside(op, SearchEntry)
+	if err != nil {
+		return e, err
+	}
+	dn, err := c.expect(tagOctetString)
+	if err != nil {
+		return e, err
+	}
+	list, err := c.expect(tagSequence)
+	if err != nil {
+		return e, err
+	}
+	e.DN = string(dn)
+	for in := (cursor{rest: list}); !in.empty(); {
+		one, err := in.expect(tagSequence)
+		if err != nil {
+			return e, err
+		}
+		a, err := parseAttribute(one)
+		if err != nil {
+			return e, err
+		}
+		e.Attributes = append(e.Attributes, a)
+	}
+	return e, nil
+}
+
+func parseAttribute(b []byte) (a Attribute, err error) {
+	in := cursor{rest: b}
+	name, err := in.expect(tagOctetString)
+	if err != nil {
+		return a, err
+	}
+	values, err := in.expect(tagSet)
+	if err != nil {
+		return a, err
+	}
+	a.Name = string(name)
+	for v := (cursor{rest: values}); !v.empty(); {
+		value, err := v.expect(tagOctetString)
+		if err != nil {
+			return a, err
+		}
+		a.Values = append(a.Values, string(value))
+	}
+	return a, nil
+}
+
+// String names a code for logs.
+func (c Code) String() string {
+	if word, ok := codeWords[c]; ok {
+		return word
+	}
+	return fmt.Sprintf("code %d", int32(c))
+}
+
+var codeWords = map[Code]string{
+	Success: "success", OperationsError: "operationsError", ProtocolError: "protocolError", TimeLimitExceeded: "timeLimitExceeded",
+	SizeLimitExceeded: "sizeLimitExceeded", AuthMethodNotSupported: "authMethodNotSupported", StrongerAuthRequired: "strongerAuthRequired",
+	AdminLimitExceeded: "adminLimitExceeded", UnavailableCriticalExtension: "unavailableCriticalExtension",
+	ConfidentialityRequired: "confidentialityRequired", NoSuchObject: "noSuchObject", InappropriateAuthentication: "inappropriateAuthentication",
+	InvalidCredentials: "invalidCredentials", InsufficientAccessRights: "insufficientAccessRights", Busy: "busy", Unavailable: "unavailable",
+	UnwillingToPerform: "unwillingToPerform", Other: "other", Canceled: "canceled", NoSuchOperation: "noSuchOperation",
+	TooLate: "tooLate", CannotCancel: "cannotCancel", AuthorizationDenied: "authorizationDenied",
+}
