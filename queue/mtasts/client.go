@@ -14,6 +14,7 @@ import (
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/maillog"
+	"dancemta/queue/webclient"
 )
 
 const (
@@ -28,20 +29,18 @@ const (
 
 // Options say what a Client is made of. Resolver and Permitted are required.
 type Options struct {
-	Resolver interface {
-		Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
-	}
+	Resolver webclient.Resolver
 	// Permitted says which addresses of policy hosts may be called: they come from
 	// DNS, and mail must not lead us to our own services.
 	Permitted func(netip.Addr) bool
 
-	Dir    string         // where policies are kept; "": in memory only
-	Look   bool           // what is kept there is read, and nothing is written
-	Roots  *x509.CertPool // for policy hosts; nil: the system's
-	Port   int            // of policy hosts; 0: 443
-	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	Now    func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: silent
+	Dir    string                                                               // where policies are kept; "": in memory only
+	Look   bool                                                                 // what is kept there is read, and nothing is written
+	Roots  *x509.CertPool                                                       // for policy hosts; nil: the system's
+	Port   int                                                                  // of policy hosts; 0: 443
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer's
+	Now    func() time.Time                                                     // nil: time.Now
+	Logger *slog.Logger                                                         // nil: silent
 	// OnFetch hears what came of each fetch: "fetched", or a word of Kind; nil: nobody does.
 	OnFetch func(result string)
 }
@@ -49,6 +48,7 @@ type Options struct {
 // Client finds policies. It may be used by many goroutines at once.
 type Client struct {
 	o     Options
+	web   *webclient.Client
 	slots chan struct{} // one for each fetch
 
 	mu      sync.Mutex
@@ -67,25 +67,21 @@ type failure struct {
 // New reads what was kept. What cannot be read is left out, with a line in the log:
 // it is fetched again.
 func New(o Options) (*Client, error) {
-	switch {
-	case o.Resolver == nil:
-		return nil, errors.New("mtasts: Resolver is required")
-	case o.Permitted == nil:
-		return nil, errors.New("mtasts: Permitted is required")
-	case o.Port < 0 || o.Port > 65535:
+	if o.Port < 0 || o.Port > 65535 {
 		return nil, fmt.Errorf("mtasts: Port %d: no such port", o.Port)
 	}
 	if o.Port == 0 {
 		o.Port = httpsPort
 	}
-	if o.Dial == nil {
-		o.Dial = (&net.Dialer{}).DialContext
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	web, err := webclient.New(webclient.Options{Resolver: o.Resolver, Permitted: o.Permitted, Roots: o.Roots, Dial: o.Dial, Now: o.Now})
+	if err != nil {
+		return nil, fmt.Errorf("mtasts: %w", err)
+	}
 	c := &Client{
-		o: o, slots: make(chan struct{}, maxFetches), kept: map[dnsname.Name]*entry{},
+		o: o, web: web, slots: make(chan struct{}, maxFetches), kept: map[dnsname.Name]*entry{},
 		failed: map[dnsname.Name]failure{}, flights: map[dnsname.Name]chan struct{}{},
 	}
 	return c, c.load()

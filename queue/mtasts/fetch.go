@@ -7,23 +7,13 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
-	"time"
 
-	"dancemta/daneclient/dnssec"
 	"dancemta/internal/dnsname"
 )
 
-const (
-	fetchTimeout = time.Minute // RFC 8461 3.3 suggests it
-	dialTimeout  = 10 * time.Second
-	maxDials     = 4        // addresses of a policy host that are tried
-	maxHeader    = 32 << 10 // octets
-	policyPath   = "/.well-known/mta-sts.txt"
-)
+const policyPath = "/.well-known/mta-sts.txt"
 
 // Kind is where it was that a policy could not be had.
 type Kind uint8
@@ -71,12 +61,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-var errAddress = errors.New("the policy host has no address that may be called")
-
 // fetch gets and reads the policy of a domain (RFC 8461 3.3).
 func (c *Client) fetch(ctx context.Context, domain dnsname.Name) (Policy, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
 	host, err := domain.Prepend("mta-sts")
 	if err != nil {
 		return Policy{}, &Error{FetchError, domain, err}
@@ -97,22 +83,8 @@ func (c *Client) fetch(ctx context.Context, domain dnsname.Name) (Policy, error)
 	return p, nil
 }
 
-// get asks a policy host once. Nothing of one domain's session is kept for another.
-func (c *Client) get(ctx context.Context, host dnsname.Name) (string, error) {
-	transport := &http.Transport{
-		Proxy: nil, // a proxy would see, and could call, what we must not
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return c.dial(ctx, network, host)
-		},
-		TLSClientConfig:        &tls.Config{RootCAs: c.o.Roots, MinVersion: tls.VersionTLS12, ServerName: host.String(), Time: c.o.Now},
-		DisableKeepAlives:      true,
-		DisableCompression:     true, // 64 KiB of what is sent, not of what it unpacks to
-		MaxResponseHeaderBytes: maxHeader,
-	}
-	defer transport.CloseIdleConnections()
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // RFC 8461 3.3: no redirect is followed
-	}}
+// get asks a policy host once.
+func (c *Client) get(ctx context.Context, host dnsname.Name) (text string, err error) {
 	authority := host.String()
 	if c.o.Port != httpsPort {
 		authority += ":" + strconv.Itoa(c.o.Port)
@@ -121,12 +93,11 @@ func (c *Client) get(ctx context.Context, host dnsname.Name) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	response, err := client.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	return readPolicy(response)
+	err = c.web.Do(request, func(response *http.Response) (err error) {
+		text, err = readPolicy(response)
+		return err
+	})
+	return text, err
 }
 
 // readPolicy takes the body of a good answer only (RFC 8461 3.3).
@@ -146,28 +117,4 @@ func readPolicy(response *http.Response) (string, error) {
 		return "", fmt.Errorf("the policy has more than %d octets", maxPolicy)
 	}
 	return string(body), nil
-}
-
-// dial calls the addresses of a policy host that mail may make us call.
-func (c *Client) dial(ctx context.Context, network string, host dnsname.Name) (net.Conn, error) {
-	err := errAddress
-	tried := 0
-	for _, t := range []dnssec.Type{dnssec.TypeAAAA, dnssec.TypeA} {
-		for _, addr := range c.o.Resolver.Lookup(ctx, host, t).Addrs { // of bogus answers none is there
-			if !c.o.Permitted(addr) {
-				continue
-			}
-			if tried++; tried > maxDials {
-				return nil, err
-			}
-			attempt, cancel := context.WithTimeout(ctx, dialTimeout)
-			conn, trouble := c.o.Dial(attempt, network, netip.AddrPortFrom(addr, uint16(c.o.Port)).String())
-			cancel()
-			if trouble == nil {
-				return conn, nil
-			}
-			err = trouble
-		}
-	}
-	return nil, err
 }

@@ -16,6 +16,7 @@ import (
 	"dancemta/internal/dnsname"
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/maillog"
+	"dancemta/queue/webclient"
 )
 
 const (
@@ -41,9 +42,7 @@ type Options struct {
 	Hostname     dnsname.Name // who reports
 	Organization string
 	Contact      mailaddr.Address // for questions; the sender of mails
-	Resolver     interface {
-		Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
-	}
+	Resolver     webclient.Resolver
 	// Permitted says which addresses of HTTPS hosts may be called: they come from
 	// strangers' DNS, which must not lead us to our own services.
 	Permitted func(netip.Addr) bool
@@ -57,16 +56,17 @@ type Options struct {
 	// of reports "given up". nil: nobody does.
 	OnReport func(result string)
 
-	Roots  *x509.CertPool // of HTTPS hosts; nil: the system's
-	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	Delay  func() time.Duration // from a day's end to a report; default random, up to 4 h
-	Now    func() time.Time     // default time.Now
-	Logger *slog.Logger         // nil: silent
+	Roots  *x509.CertPool                                                       // of HTTPS hosts; nil: the system's
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer's
+	Delay  func() time.Duration                                                 // from a day's end to a report; default random, up to 4 h
+	Now    func() time.Time                                                     // default time.Now
+	Logger *slog.Logger                                                         // nil: silent
 }
 
 // Reporter sends the reports of days that have ended.
 type Reporter struct {
 	o       Options
+	web     *webclient.Client
 	counter *Counter
 	saved   time.Time
 	planned map[string][]*work // by date: what is left to send
@@ -82,17 +82,11 @@ type work struct {
 
 // New reads what was counted before.
 func New(o Options) (*Reporter, error) {
-	switch {
-	case o.Dir == "" || o.Organization == "" || o.Hostname.IsZero() || o.Contact.IsNull():
+	if o.Dir == "" || o.Organization == "" || o.Hostname.IsZero() || o.Contact.IsNull() {
 		return nil, errors.New("tlsrpt: Dir, Hostname, Organization and Contact are required")
-	case o.Resolver == nil || o.Permitted == nil:
-		return nil, errors.New("tlsrpt: Resolver and Permitted are required")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Dial == nil {
-		o.Dial = (&net.Dialer{}).DialContext
 	}
 	if o.OnReport == nil {
 		o.OnReport = func(string) {}
@@ -100,7 +94,11 @@ func New(o Options) (*Reporter, error) {
 	if o.Delay == nil {
 		o.Delay = func() time.Duration { return rand.N(maxDelay) }
 	}
-	r := &Reporter{o: o, counter: newCounter(o.Dir, o.Now), planned: map[string][]*work{}, saved: o.Now()}
+	web, err := webclient.New(webclient.Options{Resolver: o.Resolver, Permitted: o.Permitted, Roots: o.Roots, Dial: o.Dial, Now: o.Now})
+	if err != nil {
+		return nil, fmt.Errorf("tlsrpt: %w", err)
+	}
+	r := &Reporter{o: o, web: web, counter: newCounter(o.Dir, o.Now), planned: map[string][]*work{}, saved: o.Now()}
 	r.counter.log = o.Logger
 	return r, r.counter.load()
 }
