@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -119,7 +121,13 @@ func FuzzReply(f *testing.F) {
 			b = append(b, make([]byte, headerSize)...)
 		}
 		for _, q := range []question{{"x.test.", dns.TypeTLSA}, {"nope.test.", dns.TypeTLSA}} {
-			r, err := parseReply(uint16(b[0])<<8|uint16(b[1]), q, slices.Clone(b))
+			buf := slices.Clone(b)
+			r, err := parseReply(uint16(b[0])<<8|uint16(b[1]), q, buf)
+			said := allRecords(r)
+			clear(buf) // which is used again for other replies
+			if again := allRecords(r); again != said {
+				t.Fatalf("%s changed with its buffer into %s", said, again)
+			}
 			if err != nil {
 				if f := (*fault)(nil); !errors.Is(err, errNotOurs) && !errors.Is(err, errTruncated) && !errors.As(err, &f) {
 					t.Fatalf("error of no kind: %v", err)
@@ -129,6 +137,19 @@ func FuzzReply(f *testing.F) {
 			judge(t, z, r, q)
 		}
 	})
+}
+
+// allRecords is the text of all that a reply holds.
+func allRecords(r *reply) string {
+	if r == nil {
+		return ""
+	}
+	var text []string
+	for _, set := range slices.Concat(slices.Collect(maps.Values(r.answer)), r.authority) {
+		text = append(text, fmt.Sprint(set.rrs, set.sigs))
+	}
+	slices.Sort(text)
+	return strings.Join(text, "\n") + r.extended
 }
 
 // judge runs a reply through what is done with it, under a zone without keys.

@@ -273,9 +273,15 @@ func (r *Resolver) flight(ctx context.Context, mem *memory, q question, name dns
 	return f, ""
 }
 
+// usualSteps are those of a name two zones below the root.
+const usualSteps = 6
+
 // lookup makes one that proves for itself.
 func (r *Resolver) lookup(mem *memory, now time.Time) *lookup {
-	return &lookup{fetch: r.up.exchange, mem: mem, now: now, clock: r.opts.Now, skew: r.opts.ClockSkew}
+	return &lookup{
+		fetch: r.up.exchange, mem: mem, now: now, clock: r.opts.Now, skew: r.opts.ClockSkew,
+		steps: make([]Step, 0, usualSteps),
+	}
 }
 
 // run does one lookup and remembers what it found.
@@ -298,6 +304,9 @@ func (r *Resolver) run(mem *memory, q question, name dnsname.Name) Answer {
 		f := asFault(err)
 		f.until = mem.failures.put(q, f, l.end())
 		a = failedAnswer(name, q, f, l.steps)
+	}
+	if !r.opts.Logger.Enabled(ctx, slog.LevelDebug) {
+		return a
 	}
 	r.opts.Logger.Debug("dns lookup", "name", name.String(), "type", typeText(q.typ),
 		"state", a.State.String(), "trust", r.opts.Trust.String(), "reason", a.Reason, "queries", l.spent.queries, "signatures", l.spent.checks)

@@ -148,13 +148,12 @@ func (s *server) byUDP(ctx context.Context, q question, f flavour, timeout time.
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr)) // waits for nobody
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(timeout))
 	// A context that ends wakes the reader; its deadline is among the ways.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

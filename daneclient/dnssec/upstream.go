@@ -217,9 +217,14 @@ func query(q question, f flavour) (id uint16, packed []byte, err error) {
 	return id, packed, err
 }
 
+// datagrams are buffers that replies are read into.
+var datagrams = sync.Pool{New: func() any { return new([maxUDP]byte) }}
+
 // readUDP waits for our reply among whatever comes to our port.
 func readUDP(conn net.Conn, id uint16, q question) (*reply, error) {
-	buf := make([]byte, maxUDP)
+	pooled := datagrams.Get().(*[maxUDP]byte)
+	defer datagrams.Put(pooled) // what parseReply returns holds copies
+	buf := pooled[:]
 	for range maxForeign {
 		n, err := conn.Read(buf)
 		if err != nil {
