@@ -21,7 +21,7 @@ var rooms = map[string]string{
 	"smtpd/wire":    "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
 	"smtpd/proxy":   "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
 	"smtpd/milter":  "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
-	"smtpd/callout": "internal/limit",                                              // answers and how long they hold: no SMTP, no mail
+	"smtpd/callout": "internal/limit internal/recall",                              // answers and how long they hold: no SMTP, no mail
 	"smtpd/policy":  "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
 	"ldapbridge/message": "", // octets alone: no sockets, no rules
@@ -69,6 +69,7 @@ var rooms = map[string]string{
 	"internal/newfile":    "",
 	"internal/pattern":    "internal/dnsname",
 	"internal/pemfile":    "",
+	"internal/recall":     "",
 	"internal/servercert": "",
 }
 

@@ -8,10 +8,10 @@ package callout
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"dancemta/internal/limit"
+	"dancemta/internal/recall"
 )
 
 // Answer is what is known of a mailbox.
@@ -47,99 +47,40 @@ var lives = [...]time.Duration{Unknown: 10 * time.Second, Exists: time.Hour, Abs
 
 // Callout remembers. It is safe for concurrent use.
 type Callout struct {
-	o    Options
-	gate *limit.Gate
-
-	mu    sync.Mutex
-	known map[string]*entry
-}
-
-// entry is an answer, or a question under way; what follows done is valid once it is closed.
-type entry struct {
-	done   chan struct{}
-	answer Answer
-	until  time.Time
+	ask    func(ctx context.Context, mailbox string) Answer
+	gate   *limit.Gate
+	memory *recall.Memory[Answer]
 }
 
 // New returns a Callout that knows nothing.
 func New(o Options) *Callout {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return &Callout{o: o, gate: limit.NewGate(maxAsked), known: map[string]*entry{}}
+	c := &Callout{ask: o.Ask, gate: limit.NewGate(maxAsked)}
+	c.memory = recall.New(recall.Options[Answer]{Ask: c.question, Max: maxKnown, AfterPanic: lives[Unknown], Now: o.Now})
+	return c
 }
 
 // Answer returns what is known of a mailbox, given in its normal form, and asks if it
 // must. Whoever waits for the question of another gets its answer, or Unknown when ctx
 // ends. A question goes on when the one who asked it leaves within askTime.
 func (c *Callout) Answer(ctx context.Context, mailbox string) Answer {
-	e, mine := c.find(mailbox)
-	if mine {
-		c.ask(context.WithoutCancel(ctx), mailbox, e)
-	}
-	select {
-	case <-e.done:
-		return e.answer
-	case <-ctx.Done():
+	a, _, err := c.memory.Answer(ctx, mailbox)
+	if err != nil {
 		return Unknown
 	}
+	return a
 }
 
-// find returns the entry of a mailbox; mine: a new one, for the caller to fill.
-func (c *Callout) find(mailbox string) (e *entry, mine bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e = c.known[mailbox]; e != nil {
-		select {
-		case <-e.done:
-			if c.o.Now().Before(e.until) {
-				return e, false
-			}
-		default:
-			return e, false
-		}
-	}
-	c.makeRoom()
-	e = &entry{done: make(chan struct{})}
-	c.known[mailbox] = e
-	return e, true
-}
-
-// makeRoom forgets answers when there are too many: those that hold no more, else any.
-func (c *Callout) makeRoom() {
-	if len(c.known) < maxKnown {
-		return
-	}
-	now := c.o.Now()
-	for _, any := range []bool{false, true} {
-		for name, e := range c.known {
-			select {
-			case <-e.done:
-				if any || !now.Before(e.until) {
-					delete(c.known, name)
-				}
-			default:
-			}
-			if any && len(c.known) < maxKnown*9/10 {
-				return
-			}
-		}
-	}
-}
-
-// ask fills an entry. A panic of Ask leaves it Unknown, and those who wait are let go.
-func (c *Callout) ask(ctx context.Context, mailbox string, e *entry) {
-	defer func() {
-		e.until = c.o.Now().Add(lives[e.answer])
-		close(e.done)
-	}()
+// question asks the backend.
+func (c *Callout) question(ctx context.Context, mailbox string) (Answer, time.Duration) {
 	if !c.gate.TryEnter() {
-		return
+		return Unknown, lives[Unknown]
 	}
 	defer c.gate.Leave()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	if a := c.o.Ask(ctx, mailbox); a <= Absent {
-		e.answer = a
+	a := c.ask(ctx, mailbox)
+	if a > Absent {
+		a = Unknown
 	}
+	return a, lives[a]
 }

@@ -104,16 +104,3 @@ func TestPanic(t *testing.T) {
 		t.Errorf("%d, %d places taken", got, c.gate.Len())
 	}
 }
-
-func TestBound(t *testing.T) {
-	now := time.Unix(1000, 0)
-	c := New(Options{Now: func() time.Time { return now }, Ask: func(context.Context, string) Answer { return Absent }})
-	for i := range 2*maxKnown + 10 {
-		c.Answer(t.Context(), fmt.Sprint(i))
-		if len(c.known) > maxKnown {
-			t.Fatalf("%d are known", len(c.known))
-		}
-	}
-	now = now.Add(time.Hour)
-	c.makeRoom()
-}
