@@ -24,9 +24,10 @@ var rooms = map[string]string{
 	"smtpd/callout": "internal/limit internal/recall",                              // answers and how long they hold: no SMTP, no mail
 	"smtpd/policy":  "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
-	"ldapbridge/message": "", // octets alone: no sockets, no rules
+	"ldapbridge/mapping": "saslext internal/pattern", // pure: no sockets, no look-ups of its own
+	"ldapbridge/message": "",                         // octets alone: no sockets, no rules
 
-	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname",
+	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname internal/pattern",
 	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
 	"daneclient":          "daneclient/clientid daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
 	"daneclient/tlsa":     "internal/foreign", // pure: no DNS queries, no names

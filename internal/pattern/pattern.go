@@ -144,6 +144,9 @@ func (p Pattern) IsAny() bool { return p.any }
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 
+// At calls a pattern with its line in the configuration, as logs and `check` do.
+func (p Pattern) At(line int) string { return fmt.Sprintf("%q (line %d)", p, line) }
+
 // UID returns the uid that a user pattern names; false when it is a star or the
 // pattern names clients.
 func (p Pattern) UID() (string, bool) { return p.uid, p.user && p.uid != "*" }

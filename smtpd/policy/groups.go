@@ -34,7 +34,7 @@ func ParseMembers(r io.Reader) ([]pattern.Pattern, error) {
 	err := eachLine(r, func(text string) error {
 		p, err := pattern.Parse(text)
 		if err == nil {
-			p, err = normalWho(p)
+			p, err = saslext.NormalPattern(p)
 		}
 		switch {
 		case err != nil:

@@ -154,7 +154,7 @@ func New(o Options) (*Rules, error) {
 	for _, a := range o.Authzid {
 		a, err := newAuthzid(a)
 		if err != nil {
-			return nil, fmt.Errorf("authzid %s: %w", name(a.From, a.Line), err)
+			return nil, fmt.Errorf("authzid %s: %w", a.From.At(a.Line), err)
 		}
 		r.authzid = append(r.authzid, a)
 	}
@@ -195,7 +195,7 @@ func newRule(r Rule) (Rule, error) {
 	var who pattern.Pattern
 	if !r.Who.IsZero() || len(r.Networks) == 0 {
 		var err error
-		if who, err = normalWho(r.Who); err != nil {
+		if who, err = saslext.NormalPattern(r.Who); err != nil {
 			return r, err
 		}
 	}
@@ -280,38 +280,21 @@ func newAuthzid(a Authzid) (Authzid, error) {
 	if !a.From.IsUser() || !a.To.IsUser() {
 		return a, errors.New("both sides must name users, with an @")
 	}
-	from, err := normalWho(a.From)
+	from, err := saslext.NormalPattern(a.From)
 	if err != nil {
 		return a, err
 	}
-	to, err := normalWho(a.To)
+	to, err := saslext.NormalPattern(a.To)
 	if err != nil {
 		return a, err
 	}
 	return Authzid{From: from, To: to, Line: a.Line}, nil
 }
 
-// normalWho brings the uid of a user pattern to its normal form. A uid that has
-// none would never match, and a deny for it would be a lock without a bolt.
-func normalWho(p pattern.Pattern) (pattern.Pattern, error) {
-	if p.IsZero() {
-		return p, errors.New("no pattern")
-	}
-	uid, ok := p.UID()
-	if !ok {
-		return p, nil
-	}
-	id, err := saslext.NewIdentity(uid, "users.invalid") // only the uid matters
-	if err != nil {
-		return p, err
-	}
-	return p.WithUID(id.UID), nil
-}
-
 // name calls a rule as logs and `check` do: its pattern, or its networks, and its place.
 func (r Rule) name() string {
 	if !r.Who.IsZero() {
-		return name(r.Who, r.Line)
+		return r.Who.At(r.Line)
 	}
 	words := make([]string, len(r.Networks))
 	for i, n := range r.Networks {
@@ -319,6 +302,3 @@ func (r Rule) name() string {
 	}
 	return fmt.Sprintf("%q (line %d)", strings.Join(words, " "), r.Line)
 }
-
-// name calls a pattern with its place.
-func name(p pattern.Pattern, line int) string { return fmt.Sprintf("%q (line %d)", p, line) }
