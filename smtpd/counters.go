@@ -6,6 +6,7 @@ import (
 
 	"dancemta/daneclient"
 	"dancemta/saslext"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/wire"
 )
 
@@ -67,7 +68,7 @@ func verdictWord(err error) string {
 	if err == nil {
 		return Proved
 	}
-	return reasonWord(err)
+	return door.Word(err)
 }
 
 // countClient counts a verdict about the certificate as a client's.

@@ -1,10 +1,8 @@
 package smtpd
 
 import (
-	"crypto/tls"
-	"errors"
-
 	"dancemta/daneclient"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/policy"
 )
 
@@ -14,22 +12,10 @@ const place = "session id"
 // ClientReply foretells what a peer reads here whom err refuses as a client when
 // he relays, or the alert that ends his handshake.
 func (l Listener) ClientReply(cred daneclient.Credential, err error) string {
-	if alert, ends := l.endsHandshake(cred, err); ends {
-		return alertText(alert)
+	if alert, ends := l.door().Ends(cred, err); ends {
+		return door.AlertText(alert)
 	}
 	return foretold(clientAnswer(err, l.needsLogin()))
-}
-
-// endsHandshake reports whether it comes to a session at all.
-func (l Listener) endsHandshake(cred daneclient.Credential, err error) (tls.AlertError, bool) {
-	if !l.judgesHandshakes() {
-		return 0, false
-	}
-	early, refused := l.judgedEarly(cred)
-	if early {
-		return l.alertFor(err)
-	}
-	return errors.AsType[tls.AlertError](refused)
 }
 
 // LoginReply foretells the reply to AUTH EXTERNAL of a user whom err refuses.

@@ -7,6 +7,7 @@ import (
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/policy"
 )
 
@@ -142,7 +143,7 @@ func (s *session) vouched(tx *transaction, from []mailaddr.Address) (bool, error
 		}
 		client, err := s.awaitClient()
 		if err != nil {
-			if permanent(err) {
+			if door.Permanent(err) {
 				err = nil
 			}
 			return false, err

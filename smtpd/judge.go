@@ -4,25 +4,15 @@ import (
 	"errors"
 	"syscall"
 
-	"dancemta/daneclient"
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/milter"
 )
 
 // The functions below turn the errors of our parts into answers. What they do
 // not know is temporary: a refusal for good must be stated.
-
-// permanent reports whether err states that this certificate gives no identity.
-func permanent(err error) bool {
-	var user *saslext.Error
-	if errors.As(err, &user) {
-		return !user.Temporary()
-	}
-	var client *daneclient.Error
-	return errors.As(err, &client) && !client.Temporary()
-}
 
 // authAnswer is the answer to a login that failed.
 func authAnswer(err error) answer {
@@ -30,7 +20,7 @@ func authAnswer(err error) answer {
 	switch {
 	case errors.As(err, &e) && e.Reason == saslext.BadAuthzid:
 		return authMalformed
-	case permanent(err):
+	case door.Permanent(err):
 		return authRefused
 	}
 	return authTrouble
@@ -40,7 +30,7 @@ func authAnswer(err error) answer {
 // may begin without one, or at the first RCPT that takes one.
 func clientAnswer(err error, atMail bool) answer {
 	switch {
-	case !permanent(err):
+	case !door.Permanent(err):
 		return cannotJudge
 	case atMail:
 		return loginRequired // RFC 6409 4.3
@@ -66,19 +56,6 @@ func storeAnswer(err error) answer {
 		return storeFull
 	}
 	return ownTrouble
-}
-
-// reasonWord is the stable word of err for the log.
-func reasonWord(err error) string {
-	var client *daneclient.Error
-	if errors.As(err, &client) {
-		return client.Reason.String()
-	}
-	var user *saslext.Error
-	if errors.As(err, &user) {
-		return user.Reason.String()
-	}
-	return "unknown"
 }
 
 func isBadAuthor(err error) bool {

@@ -2,23 +2,17 @@ package smtpd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	"dancemta/daneclient"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/maillog"
 	"dancemta/saslext"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/policy"
 )
-
-// decisionTime bounds every judgement of a certificate. Verifier and resolver
-// have shorter bounds of their own; this one holds when those fail, and stays
-// below the 5 minutes that a client waits (RFC 5321 4.5.3.2.3).
-const decisionTime = 30 * time.Second
 
 // How a user came to be logged in, for the log.
 const (
@@ -65,7 +59,7 @@ func (s *session) verifyClient(rules *policy.Rules) (c daneclient.Client, err er
 			maillog.Fault(s.opts.Logger, s.log, "panic in the verifier", err)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(s.ctx, decisionTime)
+	ctx, cancel := context.WithTimeout(s.ctx, door.DecisionTime)
 	defer cancel()
 	return s.opts.Verifier.Client(ctx, s.cred, func(owner dnsname.Name) bool {
 		return rules.Admits(policy.Subject{Listener: s.listener(), Client: owner, Proved: s.proof(), Remote: s.remote}).Allow
@@ -85,7 +79,7 @@ func (s *session) logCheck(c *clientCheck) {
 	}
 	s.countClient(c.err)
 	maillog.ClientRefused(s.opts.Logger, s.log,
-		maillog.Refusal{Reason: reasonWord(c.err), Detail: c.err.Error()}, s.shown(s.cred, c.err))
+		maillog.Refusal{Reason: door.Word(c.err), Detail: c.err.Error()}, s.shown(s.cred, c.err))
 }
 
 // refreshCheck begins anew at MAIL when the verdict has come to its end, was
@@ -102,7 +96,7 @@ func (s *session) refreshCheck() {
 	switch c := s.check; {
 	case c.rules != s.opts.Rules(),
 		c.err == nil && !s.opts.Now().Before(c.client.Until),
-		c.err != nil && !permanent(c.err):
+		c.err != nil && !door.Permanent(c.err):
 		s.startCheck()
 	}
 }
@@ -120,20 +114,12 @@ func (s *session) awaitClient() (daneclient.Client, error) {
 		s.countClient(err)
 		return daneclient.Client{}, err
 	}
-	<-s.check.done // at most decisionTime; Logout waits for it, too
+	<-s.check.done // at most door.DecisionTime; Logout waits for it, too
 	return s.check.client, s.check.err
 }
 
 // noCredential says why nothing that this peer showed can be judged.
-func (s *session) noCredential() error {
-	switch {
-	case s.secure && s.state.DidResume:
-		return &daneclient.Error{Reason: daneclient.Resumed}
-	case s.secure && s.state.Version != tls.VersionTLS13 && len(s.state.PeerCertificates) > 0:
-		return &daneclient.Error{Reason: daneclient.WeakTLS}
-	}
-	return &daneclient.Error{Reason: daneclient.NoCertificate}
-}
+func (s *session) noCredential() error { return door.NoCredential(s.state, s.secure) }
 
 // provenClient returns the client's name if it is proved by now, without waiting.
 func (s *session) provenClient() (dnsname.Name, bool) {
@@ -170,7 +156,7 @@ func (s *session) relayIdentity() (policy.Subject, string, error) {
 			s.logLogin(login, byImplicit)
 			return policy.Subject{User: login.Identity}, login.Identity.ASCIIDomain(), nil
 		}
-		if !permanent(err) {
+		if !door.Permanent(err) {
 			return policy.Subject{}, "", err
 		}
 	}
@@ -214,7 +200,7 @@ func (s *session) userAtMail() (*userLogin, error) {
 		s.user = &userLogin{Login: login, authzid: u.authzid, how: u.how, rules: rules}
 		s.logLogin(login, u.how)
 		return s.user, nil
-	case !permanent(err):
+	case !door.Permanent(err):
 		return nil, err
 	}
 	s.logRefused(err, "")
@@ -224,7 +210,7 @@ func (s *session) userAtMail() (*userLogin, error) {
 // logRefused writes a refused login down, but for a certificate that is no
 // user's where nobody asked for one by AUTH.
 func (s *session) logRefused(err error, reply string) {
-	r := maillog.Refusal{Reason: reasonWord(err), Detail: err.Error(), Reply: reply}
+	r := maillog.Refusal{Reason: door.Word(err), Detail: err.Error(), Reply: reply}
 	var e *saslext.Error
 	if errors.As(err, &e) {
 		if e.Reason == saslext.NoUser && reply == "" {
@@ -242,17 +228,7 @@ func (s *session) logLogin(l saslext.Login, how string) {
 }
 
 func (s *session) authenticator(rules *policy.Rules) *saslext.Authenticator {
-	return &saslext.Authenticator{Verifier: boundedAnchorer{s.opts.Verifier}, Rules: userRules{rules, policy.Subject{Listener: s.listener(), Proved: s.proof(), Remote: s.remote}}}
-}
-
-// boundedAnchorer gives each proof decisionTime. It cannot be the time of the
-// whole exchange, in which the client may think for minutes.
-type boundedAnchorer struct{ inner saslext.Anchorer }
-
-func (b boundedAnchorer) Anchored(ctx context.Context, owner dnsname.Name, cred daneclient.Credential) (daneclient.Anchor, error) {
-	ctx, cancel := context.WithTimeout(ctx, decisionTime)
-	defer cancel()
-	return b.inner.Anchored(ctx, owner, cred)
+	return &saslext.Authenticator{Verifier: door.Bounded{Anchorer: s.opts.Verifier}, Rules: userRules{rules, policy.Subject{Listener: s.listener(), Proved: s.proof(), Remote: s.remote}}}
 }
 
 // userRules are the rules as saslext asks them, on one listener.

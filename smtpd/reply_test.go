@@ -16,6 +16,7 @@ import (
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
 	"dancemta/saslext"
+	"dancemta/saslext/door"
 )
 
 func TestReplies(t *testing.T) {
@@ -108,7 +109,7 @@ func TestErrorsBecomeAnswers(t *testing.T) {
 		if got := authAnswer(c.err); got != c.auth {
 			t.Errorf("%s at AUTH: %s, want %s", c.name, got.word(), c.auth.word())
 		}
-		if got := permanent(c.err); got != c.perm {
+		if got := door.Permanent(c.err); got != c.perm {
 			t.Errorf("%s: permanent %v, want %v", c.name, got, c.perm)
 		}
 		if got := storeAnswer(c.err); got != c.store {

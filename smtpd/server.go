@@ -8,20 +8,20 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"dancemta/daneclient"
-	"dancemta/daneclient/clientid"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/limit"
 	"dancemta/internal/mailaddr"
 	"dancemta/internal/maillog"
 	"dancemta/internal/msgauth"
 	"dancemta/queue"
-	"dancemta/saslext"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/callout"
 	"dancemta/smtpd/milter"
 	"dancemta/smtpd/policy"
@@ -40,13 +40,13 @@ const (
 )
 
 // ClientCertificates says whether TLS peers are asked for a certificate.
-type ClientCertificates uint8
+type ClientCertificates = door.Certificates
 
 // The values.
 const (
-	Ask     ClientCertificates = iota // asked for, not needed
-	Off                               // never asked for
-	Require                           // no TLS without one, none below 1.3, and no MAIL without an identity
+	Ask     = door.Ask
+	Off     = door.Off
+	Require = door.Require // and no MAIL without an identity
 )
 
 // Listener is one port. Rules name it by Name.
@@ -76,12 +76,8 @@ type Queue interface {
 	Accept(ctx context.Context, env queue.Envelope, body io.Reader) error
 }
 
-// Verifier proves certificates by DNS; *daneclient.Verifier is one. Both
-// methods return soon after ctx has ended.
-type Verifier interface {
-	Client(ctx context.Context, cred daneclient.Credential, allowed func(dnsname.Name) bool) (daneclient.Client, error)
-	saslext.Anchorer
-}
+// Verifier proves certificates by DNS; *daneclient.Verifier is one.
+type Verifier = door.Verifier
 
 // Bounds when Options leave them zero.
 const (
@@ -213,8 +209,8 @@ func (f *front) newWire() (*wire.Server, error) {
 		return nil, err
 	}
 	limits := f.opts.Limits
-	if f.judgesHandshakes() && limits.Handshake == 0 {
-		limits.Handshake = judgedHandshake
+	if f.door().Judges() && limits.Handshake == 0 {
+		limits.Handshake = door.JudgedHandshake
 	}
 	return wire.New(wire.Config{
 		Hostname:      f.opts.Hostname.String(),
@@ -230,27 +226,16 @@ func (f *front) newWire() (*wire.Server, error) {
 	})
 }
 
-// tlsConfig never sets ClientCAs: DNS vouches for clients, so any certificate
-// may come, and an empty list of CAs invites all of them.
 func (f *front) tlsConfig() (*tls.Config, error) {
 	if f.opts.Certificate == nil || f.believes() {
 		return nil, nil
 	}
-	c := &tls.Config{GetCertificate: f.opts.Certificate, MinVersion: tls.VersionTLS12}
-	switch f.ClientCertificates {
-	case Ask:
-		c.ClientAuth = tls.RequestClientCert
-	case Require:
-		c.ClientAuth = tls.RequireAnyClientCert
-		c.MinVersion = tls.VersionTLS13 // client-auth 12: no identity below it
-	}
-	c.VerifyConnection = boundedChain
-	// A ticket would bring back a certificate whose records may be gone since.
-	c.SessionTicketsDisabled = c.ClientAuth != tls.NoClientCert
-	if !f.judgesHandshakes() {
-		return c, nil
-	}
-	return c, clientid.Request(c, f.Names.Extension, f.finishHandshake)
+	return f.door().TLS(door.TLS{
+		Certificate: f.opts.Certificate,
+		Peer:        func(ctx context.Context) netip.Addr { return door.Addr(wire.PeerOf(ctx).Addr) },
+		Judge:       f.judgeHandshake,
+		Ended:       f.logEarly,
+	})
 }
 
 // smtpServer makes the go-smtp server of one phase of one connection. The

@@ -15,6 +15,7 @@ import (
 	"dancemta/internal/dnsname"
 	"dancemta/internal/lab"
 	"dancemta/internal/mailaddr"
+	"dancemta/saslext/door"
 )
 
 func deviceCert() *tls.Certificate {
@@ -252,7 +253,7 @@ func TestDrainCancelsLookups(t *testing.T) {
 	if err := w.Drain(ctx); err != context.DeadlineExceeded {
 		t.Errorf("%v", err)
 	}
-	if d := time.Since(begin); d > decisionTime/2 {
+	if d := time.Since(begin); d > door.DecisionTime/2 {
 		t.Errorf("took %v", d)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"dancemta/daneclient"
 	"dancemta/internal/maillog"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/milter"
 	"dancemta/smtpd/policy"
 )
@@ -58,7 +59,7 @@ type session struct {
 var _ smtp.Session = (*session)(nil)
 
 func newSession(f *front, p peer, helo func() string) *session {
-	s := &session{front: f, conn: p, helo: helo, remote: addrOf(p.RemoteAddr()), local: addrOf(p.LocalAddr())}
+	s := &session{front: f, conn: p, helo: helo, remote: door.Addr(p.RemoteAddr()), local: door.Addr(p.LocalAddr())}
 	s.log = maillog.Session{ID: p.Session(), Listener: f.Name, Peer: p.RemoteAddr().String()}
 	s.ctx, s.cancel = context.WithCancel(p.Context())
 	if s.state, s.secure = p.TLS(); s.secure {
@@ -70,17 +71,6 @@ func newSession(f *front, p peer, helo func() string) *session {
 		s.startCheck() // early, so that its end is seldom waited for
 	}
 	return s
-}
-
-func addrOf(a net.Addr) netip.Addr {
-	if a == nil {
-		return netip.Addr{}
-	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
 }
 
 // Reset ends the transaction (RFC 5321 4.1.1.5). The login stays.
@@ -139,7 +129,7 @@ func (r refusal) toName() string {
 func (r refusal) line(e *smtp.SMTPError) maillog.Refusal {
 	if r.err != nil {
 		r.detail = r.err.Error()
-		r.reason = reasonWord(r.err)
+		r.reason = door.Word(r.err)
 	}
 	if r.reason == "" {
 		r.reason = r.answer.word()

@@ -11,6 +11,7 @@ import (
 	"dancemta/daneclient"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/pattern"
+	"dancemta/saslext/door"
 	"dancemta/smtpd/policy"
 )
 
@@ -172,14 +173,14 @@ func TestDecisionTimeBoundsAVerdict(t *testing.T) {
 		k := w.talk("mx", clientPeer(device))
 		k.mail("a@partner.test")
 		k.expect("RCPT", k.rcpt("a@remote.test"), "451 4.7.5 ")
-		if d := time.Since(begin); d != decisionTime {
+		if d := time.Since(begin); d != door.DecisionTime {
 			t.Errorf("a verdict took %v", d)
 		}
 		k.Logout()
 		begin = time.Now()
 		k = w.talk("sub", userPeer("rick"))
 		k.expect("AUTH", k.auth(""), "454 4.7.0 ")
-		if d := time.Since(begin); d != decisionTime {
+		if d := time.Since(begin); d != door.DecisionTime {
 			t.Errorf("AUTH took %v", d)
 		}
 		k.Logout()

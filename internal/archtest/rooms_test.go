@@ -17,7 +17,7 @@ var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
 	"config":        "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":         "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext daneclient daneclient/clientid internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
+	"smtpd":         "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext saslext/door daneclient internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
 	"smtpd/wire":    "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
 	"smtpd/proxy":   "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
 	"smtpd/milter":  "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
@@ -29,6 +29,7 @@ var rooms = map[string]string{
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname internal/pattern",
 	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
+	"saslext/door":        "saslext daneclient daneclient/clientid internal/dnsname", // TLS and verdicts: no mail, no LDAP
 	"daneclient":          "daneclient/clientid daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
 	"daneclient/tlsa":     "internal/foreign", // pure: no DNS queries, no names
 	"daneclient/dnssec":   "internal/dnsname",
