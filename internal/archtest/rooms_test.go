@@ -86,7 +86,7 @@ var libraries = map[string]string{
 	"github.com/emersion/go-sasl":    "smtpd smtpd/wire saslext",
 	"github.com/pires/go-proxyproto": "smtpd/proxy",
 	"github.com/emersion/go-milter":  "smtpd/milter",
-	"github.com/go-ldap/ldap":        "ldapbridge/directory ldapbridge/mapping",
+	"github.com/go-ldap/ldap":        "ldapbridge/directory ldapbridge/mapping internal/lab",
 	"github.com/go-asn1-ber":         "ldapbridge/message internal/lab",
 	"github.com/pelletier/go-toml":   "config",
 	"github.com/spf13/cobra":         "cmd/dancemta",

@@ -48,6 +48,13 @@ type Internet struct {
 	Unsigned Client // _smtp-client.mta.unsigned.test
 	Bogus    Client // _smtp-client.mta.bogus.test
 	Random   Client // a fresh random name; see NewRandom
+	Namesake Client // rick@example.test, 2 0 1
+	Ann      Client // ann@remote.test, 2 0 1
+	Careless Client // rick@unsigned.test, 2 0 1
+	Unknown  Client // rick@stranger.test, 2 0 1
+
+	GatewayCA *CA        // of those that may act for others at the directory
+	Gateway   Credential // our server's, as a client of the directory
 
 	now time.Time
 }
@@ -59,6 +66,7 @@ func NewInternet(now time.Time) (*Internet, error) {
 	n.addServers()
 	n.addPartner()
 	n.addDoubtful()
+	n.addPeople()
 	n.Random = n.NewRandom()
 	var err error
 	if n.Sink, err = StartSink("127.0.0.1:0", n.sinkOptions("")); err != nil {
@@ -182,11 +190,12 @@ func (n *Internet) newCA(name string) *CA {
 
 // Clients returns all clients.
 func (n *Internet) Clients() []Client {
-	return []Client{n.Device, n.Wrong, n.MTA, n.Rick, n.Eve, n.Unsigned, n.Bogus, n.Random}
+	return []Client{n.Device, n.Wrong, n.MTA, n.Rick, n.Eve, n.Unsigned, n.Bogus, n.Random, n.Namesake, n.Ann, n.Careless, n.Unknown}
 }
 
 // WritePKI writes into a folder: server-ca.pem, mx.pem and mx.key of our
-// server, NAME.pem (the chain), NAME.key and, where a CA issued it, NAME-ca.pem
+// server, gateway.pem, gateway.key and gateway-ca.pem of the same as a client of the
+// directory, directory.pem and directory.key of that, NAME.pem (the chain), NAME.key and, where a CA issued it, NAME-ca.pem
 // of each client by its File, and root.ds, the trust anchor.
 func (n *Internet) WritePKI(dir string) error {
 	write := func(name string, text []byte) error { return os.WriteFile(filepath.Join(dir, name), text, 0o600) }
@@ -197,6 +206,9 @@ func (n *Internet) WritePKI(dir string) error {
 		write("server-ca.pem", n.ServerCA.PEM()),
 		write("root.ds", []byte(n.World.Anchor())),
 		pair("mx", n.Server),
+		pair("gateway", n.Gateway),
+		write("gateway-ca.pem", n.GatewayCA.PEM()),
+		pair("directory", n.DirectoryCertificate()),
 	)
 	for _, c := range n.Clients() {
 		err = errors.Join(err, pair(c.File, c.Credential))

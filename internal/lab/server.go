@@ -140,6 +140,15 @@ func (s *DNSServer) Tamper(fn func(q, reply *dns.Msg) *dns.Msg) {
 	s.tamper = fn
 }
 
+// Mute makes the server take queries and never answer, until false ends it.
+func (s *DNSServer) Mute(on bool) {
+	if !on {
+		s.Tamper(nil)
+		return
+	}
+	s.Tamper(func(_, _ *dns.Msg) *dns.Msg { return nil })
+}
+
 func (s *DNSServer) handler(transport string) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, q *dns.Msg) {
 		world, tamper := s.record(q, transport)
