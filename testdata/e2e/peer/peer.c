@@ -12,7 +12,9 @@
  *   --entry N                the CertificateEntry of the answer (0, the leaf's)
  *   --raw HEX                octets put into the block of extensions behind ours
  *   --tls12                  speak nothing newer
- *   --starttls               client: SMTP up to STARTTLS first
+ *   --starttls               client: SMTP, or LDAP, up to STARTTLS first
+ *   --ldap                   client: the dialog is one of LDAP: "bind", "bind AUTHZID" (SASL
+ *                            EXTERNAL, RFC 4513 5.2.3), "whoami" (RFC 4532), "unbind"
  *   --smtp                   server: take whatever is said as a server of SMTP would
  *
  * OpenSSL's interface for foreign extensions is SSL_CTX_add_custom_ext. It keeps its user
@@ -30,7 +32,8 @@
  *   handshake VERSION        done on this side
  *   alert N TEXT             came from the other side
  *   sent alert N TEXT        went there
- *   >TEXT, <TEXT             a line was sent, a line came
+ *   >TEXT, <TEXT             a line was sent, a line came; of LDAP, <CODE TEXT, where TEXT
+ *                            is what a response holds behind its LDAPResult
  *   end                      the other side has closed
  *
  * The exit code is 0 for all of these, and 2 when nothing could be tried.
@@ -58,7 +61,7 @@ static struct {
 	unsigned int type;
 	struct octets data, raw;
 	size_t entry;
-	int server, tls12, starttls, smtp;
+	int server, tls12, starttls, smtp, ldap;
 } opt = { .type = 0xffdc };
 
 static void die(const char *what)
@@ -137,6 +140,8 @@ static void parse_options(char **argv)
 			opt.starttls = 1;
 		} else if (!strcmp(*argv, "--smtp")) {
 			opt.smtp = 1;
+		} else if (!strcmp(*argv, "--ldap")) {
+			opt.ldap = 1;
 		} else {
 			parse_option(argv[0], argv[1]);
 			argv++;
@@ -282,6 +287,131 @@ static int write_line(int fd, SSL *ssl, const char *line)
 	return (ssl ? SSL_write(ssl, out, n) : (int)write(fd, out, n)) == n;
 }
 
+/* ---- LDAP, as much as it takes to be somebody and to ask who ---- */
+
+#define STARTTLS_OID "1.3.6.1.4.1.1466.20037"
+#define WHOAMI_OID "1.3.6.1.4.1.4203.1.11.3"
+
+/* Appends an element. All that is said here is shorter than 128 octets (X.690 8.1.3.4). */
+static void put(struct octets *o, int tag, const void *content, size_t len)
+{
+	if (len > 127 || o->len + 2 + len > sizeof o->b) {
+		fprintf(stderr, "too long for LDAP here: %zu octets\n", len);
+		exit(2);
+	}
+	o->b[o->len++] = tag;
+	o->b[o->len++] = len;
+	memcpy(o->b + o->len, content, len);
+	o->len += len;
+}
+
+/* The protocolOp of one word of the dialog. RFC 4511 4.2, 4.3, 4.12 */
+static void put_operation(struct octets *op, const char *word)
+{
+	static struct octets body, sasl;
+
+	body.len = sasl.len = 0;
+	if (!strncmp(word, "bind", 4)) {
+		put(&body, 0x02, "\3", 1);
+		put(&body, 0x04, "", 0);
+		put(&sasl, 0x04, "EXTERNAL", 8);
+		if (word[4])
+			put(&sasl, 0x04, word + 5, strlen(word + 5));
+		put(&body, 0xa3, sasl.b, sasl.len);
+		put(op, 0x60, body.b, body.len);
+	} else if (!strcmp(word, "unbind")) {
+		put(op, 0x42, "", 0);
+	} else {
+		word = !strcmp(word, "starttls") ? STARTTLS_OID : WHOAMI_OID;
+		put(&body, 0x80, word, strlen(word));
+		put(op, 0x77, body.b, body.len);
+	}
+}
+
+static int write_message(int fd, SSL *ssl, const char *word)
+{
+	static struct octets body, message;
+	static unsigned char id;
+
+	body.len = message.len = 0;
+	id++;
+	put(&body, 0x02, &id, 1);
+	put_operation(&body, word);
+	put(&message, 0x30, body.b, body.len);
+	printf(">%s\n", word);
+	return (ssl ? SSL_write(ssl, message.b, message.len) : (int)write(fd, message.b, message.len)) == (int)message.len;
+}
+
+/* Reads a length; -1 is none. */
+static int read_length(int fd, SSL *ssl)
+{
+	int c = read_octet(fd, ssl), n = 0, octets;
+
+	if (c < 0x80)
+		return c;
+	for (octets = c & 0x7f; octets > 0 && n < 1 << 15; octets--) {
+		if ((c = read_octet(fd, ssl)) == EOF)
+			return -1;
+		n = n << 8 | c;
+	}
+	return n;
+}
+
+/* Steps into or over the element at *p; its length, or -1. */
+static long element(const unsigned char **p, const unsigned char *end, int *tag)
+{
+	long n;
+	int octets;
+
+	if (end - *p < 2)
+		return -1;
+	*tag = *(*p)++;
+	n = *(*p)++;
+	if (n & 0x80)
+		for (octets = n & 0x7f, n = 0; octets > 0 && *p < end; octets--)
+			n = n << 8 | *(*p)++;
+	return n <= end - *p ? n : -1;
+}
+
+/* Reads one response and tells its result code and the last element of the response, which
+ * is what an extended operation says (a diagnostic else). RFC 4511 4.1.9, 4.12 */
+static int read_response(int fd, SSL *ssl)
+{
+	static unsigned char b[1 << 16];
+	const unsigned char *p = b, *end, *last = b;
+	int tag, code, c, n;
+	long len, lastlen = 0;
+
+	if (read_octet(fd, ssl) != 0x30 || (n = read_length(fd, ssl)) < 0 || n > (int)sizeof b) {
+		puts("end");
+		return 0;
+	}
+	for (int i = 0; i < n; i++) {
+		if ((c = read_octet(fd, ssl)) == EOF) {
+			puts("end");
+			return 0;
+		}
+		b[i] = c;
+	}
+	end = b + n;
+	if ((len = element(&p, end, &tag)) < 0 || tag != 0x02)
+		return 0;
+	p += len;
+	if ((len = element(&p, end, &tag)) < 0)
+		return 0;
+	end = p + len; /* the response alone, without controls */
+	if (element(&p, end, &tag) != 1 || tag != 0x0a)
+		return 0;
+	code = *p++;
+	while ((len = element(&p, end, &tag)) >= 0) {
+		last = p;
+		lastlen = len;
+		p += len;
+	}
+	printf("<%d %.*s\n", code, (int)lastlen, (const char *)last);
+	return 1;
+}
+
 /* ---- the two roles ---- */
 
 /* Plays standard input: each line is sent, and its reply awaited. "<" only waits, and a
@@ -293,6 +423,13 @@ static void play(int fd, SSL *ssl)
 
 	while (fgets(line, sizeof line, stdin)) {
 		line[strcspn(line, "\n")] = 0;
+		if (opt.ldap) {
+			if (!write_message(fd, ssl, line))
+				puts("not sent");
+			if (!read_response(fd, ssl))
+				return;
+			continue;
+		}
 		waits = line[0] != '+';
 		/* A write may fail because the other side has closed, having said why. */
 		if (strcmp(line, "<") && !write_line(fd, ssl, waits ? line : line + 1))
@@ -325,7 +462,10 @@ static void client(const char *where)
 	int fd = dial(where);
 	SSL *ssl = new_ssl(fd);
 
-	if (opt.starttls && (!read_reply(fd, NULL) || !write_line(fd, NULL, "EHLO peer.test") || !read_reply(fd, NULL) ||
+	if (opt.starttls && opt.ldap) {
+		if (!write_message(fd, NULL, "starttls") || !read_response(fd, NULL))
+			die("StartTLS");
+	} else if (opt.starttls && (!read_reply(fd, NULL) || !write_line(fd, NULL, "EHLO peer.test") || !read_reply(fd, NULL) ||
 			     !write_line(fd, NULL, "STARTTLS") || !read_reply(fd, NULL)))
 		die("STARTTLS");
 	if (SSL_connect(ssl) != 1)
