@@ -19,12 +19,19 @@ const (
 	NotAllowed           // no rule allows the user; no query was made
 	Unproved             // the domain does not vouch for the certificate, or DNS failed; see Err
 	AuthzidDenied        // proved, but may not act as the authzid
+	BadMessage           // of PLAIN: a syntax error of the client
+	NoPasswords          // the users of this domain have no passwords
+	TooManyTries         // of this user or from this address, for now
+	BadPassword          // no such user, or not his password; or an empty one
+	Unchecked            // the password could not be checked now; see Err
 )
 
 var reasonWords = [...]string{
 	BadAuthzid: "bad-authzid", NoCertificate: "no-certificate", NoUser: "no-user",
 	BadIdentity: "bad-identity", NotAllowed: "not-allowed", Unproved: "unproved",
 	AuthzidDenied: "authzid-denied",
+	BadMessage:    "bad-message", NoPasswords: "no-passwords", TooManyTries: "too-many-tries",
+	BadPassword: "bad-password", Unchecked: "unchecked",
 }
 
 // String returns the stable word.
@@ -35,10 +42,10 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// Error is the one error type of Login.
+// Error is the one error type of the Login methods.
 type Error struct {
 	Reason        Reason
-	Authenticated Identity // whom the certificate names, once that is read; proved only for AuthzidDenied
+	Authenticated Identity // whom the certificate or the client names, once that is read; proved only for AuthzidDenied
 	Authzid       Identity // who was asked for, if another was
 	Err           error    // the cause below, such as a *daneclient.Error
 }
@@ -67,8 +74,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // is temporary: DNS trouble, and errors and reasons that are not known here.
 func (e *Error) Temporary() bool {
 	switch e.Reason {
-	case BadAuthzid, NoCertificate, NoUser, BadIdentity, NotAllowed, AuthzidDenied:
+	case BadAuthzid, NoCertificate, NoUser, BadIdentity, NotAllowed, AuthzidDenied, BadMessage, NoPasswords, BadPassword:
 		return false
+	case TooManyTries, Unchecked: // whatever the cause says of itself
+		return true
 	default:
 		var cause interface{ Temporary() bool }
 		return !errors.As(e.Err, &cause) || cause.Temporary()

@@ -1,13 +1,14 @@
 // Package saslext gives users of any domain an identity and logs them in by
-// SASL EXTERNAL (RFC 4422 appendix A).
+// SASL EXTERNAL (RFC 4422 appendix A), and those of domains that have passwords
+// by PLAIN (RFC 4616).
 //
-// The identity is uid@domain. It comes from a certificate alone: package
+// The identity is uid@domain. With EXTERNAL it comes from a certificate alone: package
 // usercert reads uid and domain, daneclient proves that the chain ends at the
 // CA that the domain publishes at _user.<domain>, and only then the rules say
 // whether this user may act as the authorization identity that was asked for.
 //
-// Start with Identity and ParseIdentity (the one normal form), then Authenticator.Login;
-// Server wraps it for go-sasl.
+// Start with Identity and ParseIdentity (the one normal form), then Authenticator.Login
+// and PasswordAuthenticator.Login; their Server methods wrap them for go-sasl.
 package saslext
 
 import (

@@ -30,8 +30,8 @@ type Anchorer interface {
 // Login is a user who is logged in.
 type Login struct {
 	Identity      Identity    // as whom: the authorization identity
-	Authenticated Identity    // whose certificate it was
-	Record        tlsa.Record // the record of the domain's CA that matched
+	Authenticated Identity    // whose certificate or password it was
+	Record        tlsa.Record // the record of the domain's CA that matched; zero for a password
 	Until         time.Time   // judge it again after this
 }
 
@@ -93,6 +93,10 @@ func claimed(cred daneclient.Credential) (Identity, error) {
 	}
 	return id, nil
 }
+
+// Claimed returns the identity that a certificate claims: the one that Login would try
+// to prove. Every error is an *Error.
+func Claimed(cred daneclient.Credential) (Identity, error) { return claimed(cred) }
 
 // prove asks for the CA at the name that id's own domain has, and no other: a CA
 // elsewhere has no say in this domain.

@@ -16,25 +16,28 @@ import (
 // It does what sasl.NewExternalServer does, but for one thing: that one refuses
 // a NUL with an error of its own, past the caller.
 func (a *Authenticator) Server(ctx context.Context, cred daneclient.Credential, done func(Login, error) error) sasl.Server {
-	return &external{login: func(authzid string) error {
+	return &exchange{login: func(authzid []byte) error {
 		if done == nil {
-			return errors.New("saslext: nobody takes the result")
+			return errNoCallback
 		}
-		login, err := a.Login(ctx, cred, authzid)
+		login, err := a.Login(ctx, cred, string(authzid))
 		return done(login, err)
 	}}
 }
 
-type external struct {
-	login func(authzid string) error
+var errNoCallback = errors.New("saslext: nobody takes the result")
+
+// exchange is one of a single message from the client.
+type exchange struct {
+	login func(response []byte) error
 	asked bool // the empty challenge is out
 	ended bool
 }
 
 // Next takes the one response. A nil first response means that there was no
-// initial response, which asks for an empty challenge; an empty one means the
-// identity of the certificate (RFC 4422 appendix A).
-func (e *external) Next(response []byte) (challenge []byte, done bool, err error) {
+// initial response, which asks for an empty challenge; an empty one is a message of its
+// own, to EXTERNAL the identity of the certificate (RFC 4422 appendix A).
+func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error) {
 	if e.ended {
 		return nil, false, sasl.ErrUnexpectedClientResponse
 	}
@@ -43,5 +46,5 @@ func (e *external) Next(response []byte) (challenge []byte, done bool, err error
 		return []byte{}, false, nil
 	}
 	e.ended = true
-	return nil, true, e.login(string(response))
+	return nil, true, e.login(response)
 }

@@ -16,20 +16,22 @@ const module = "dancemta"
 var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
-	"config":        "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":         "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext saslext/door daneclient internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
-	"smtpd/wire":    "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
-	"smtpd/proxy":   "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
-	"smtpd/milter":  "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
-	"smtpd/callout": "internal/limit internal/recall",                              // answers and how long they hold: no SMTP, no mail
-	"smtpd/policy":  "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
+	"config":          "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
+	"smtpd":           "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext saslext/door daneclient internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
+	"smtpd/wire":      "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
+	"smtpd/proxy":     "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
+	"smtpd/milter":    "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
+	"smtpd/callout":   "internal/limit internal/recall",                              // answers and how long they hold: no SMTP, no mail
+	"smtpd/quotamail": "internal/mailaddr internal/maillog",                          // gathers and writes: no sessions, no queue
+	"smtpd/policy":    "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
-	"ldapbridge/mapping": "saslext internal/pattern", // pure: no sockets, no look-ups of its own
-	"ldapbridge/message": "",                         // octets alone: no sockets, no rules
+	"ldapbridge/mapping":   "saslext internal/pattern",                                                  // pure: no sockets, no look-ups of its own
+	"ldapbridge/directory": "saslext internal/limit internal/mailaddr internal/maillog internal/recall", // answers about users: not who asks, and why
+	"ldapbridge/message":   "",                                                                          // octets alone: no sockets, no rules
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname internal/pattern",
-	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
 	"saslext/door":        "saslext daneclient daneclient/clientid internal/dnsname", // TLS and verdicts: no mail, no LDAP
+	"saslext/usercert":    "internal/certname internal/dnsname internal/pemfile",
 	"daneclient":          "daneclient/clientid daneclient/dnssec daneclient/tlsa internal/certname internal/dnsname internal/limit",
 	"daneclient/tlsa":     "internal/foreign", // pure: no DNS queries, no names
 	"daneclient/dnssec":   "internal/dnsname",
