@@ -44,6 +44,7 @@ type Config struct {
 	Authzid      []Authzid     `toml:"authzid"`
 	Groups       []Group       `toml:"group"`
 	Subaddresses []Subaddress  `toml:"subaddress"`
+	LDAPRules    []LDAPRule    `toml:"ldap_rule"`
 	Limits       Limits        `toml:"limits"`
 	Queue        Queue         `toml:"queue"`
 	Delivery     Delivery      `toml:"delivery"`
@@ -360,7 +361,8 @@ type Subaddress struct {
 }
 
 // Authzid lets one user act as another by AUTH EXTERNAL with an authorization
-// identity, an [[authzid]] table. Without one, users act as themselves only.
+// identity, an [[authzid]] table; at the LDAP bridge by EXTERNAL too, and by proxied
+// authorization. Without one, users act as themselves only.
 type Authzid struct {
 	// from (required): the users whose certificate was shown, as "rick@example.org".
 	From pattern.Pattern `toml:"from"`

@@ -7,15 +7,17 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 const docsHead = `# Settings
 
-<!-- Made from config/config.go: go test ./config -run TestDocs -update -->
+<!-- Made from the structs in config/: go test ./config -run TestDocs -update -->
 
 dancemta reads one file, given by ` + "`--config`" + `. It is [TOML](https://toml.io). Unknown keys, values of a wrong type and
 keys that contradict each other are errors, all reported at once with file, line, column, key and what would be right:
@@ -32,10 +34,6 @@ one with ` + "`B`, `KiB`, `MiB` or `GiB`" + `. A key that is absent means the sa
 
 // TestDocs: docs/config.md is what the comments of the struct say.
 func TestDocs(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	shown, err := os.ReadFile(badDir + "/many-faults/expected")
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +42,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &manual{t: t, structs: structsOf(file)}
+	m := &manual{t: t, structs: structsOf(t)}
 	fmt.Fprintf(&m.out, docsHead, bytes.Join(bytes.SplitAfter(shown, []byte("\n"))[:5], nil))
 	m.table("Config", "", "The file itself")
 	fmt.Fprintf(&m.out, "## All of it\n\n```toml\n%s```\n", example)
@@ -56,19 +54,34 @@ type structDoc struct {
 	fields []*ast.Field
 }
 
-func structsOf(file *ast.File) map[string]structDoc {
+// structsOf reads every file of the package, since a large subject has one of its own.
+func structsOf(t *testing.T) map[string]structDoc {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
 	structs := map[string]structDoc{}
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addStructs(structs, file)
+	}
+	return structs
+}
+
+func addStructs(structs map[string]structDoc, file *ast.File) {
 	for _, d := range file.Decls {
 		g, ok := d.(*ast.GenDecl)
 		if !ok || g.Tok != token.TYPE {
 			continue
 		}
 		spec := g.Specs[0].(*ast.TypeSpec)
-		if s, ok := spec.Type.(*ast.StructType); ok {
+		if s, ok := spec.Type.(*ast.StructType); ok && slices.ContainsFunc(s.Fields.List, func(f *ast.Field) bool { return f.Tag != nil }) {
 			structs[spec.Name.Name] = structDoc{g.Doc.Text(), s.Fields.List}
 		}
 	}
-	return structs
 }
 
 type manual struct {

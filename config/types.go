@@ -55,6 +55,8 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[DMARCUse]():           quoteAll(dmarcUses),
 	reflect.TypeFor[ProbeFailure]():       quoteAll(probeFailures),
 	reflect.TypeFor[Action]():             quoteAll(actions),
+	reflect.TypeFor[LDAPOperation]():      quoteAll(ldapOperations),
+	reflect.TypeFor[LDAPControl]():        quoteAll(ldapControls),
 	reflect.TypeFor[string]():             `a text in quotes`,
 	reflect.TypeFor[bool]():               `true or false`,
 	reflect.TypeFor[int]():                `a whole number above zero, without quotes`,
