@@ -1,0 +1,189 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"dancemta/ldapbridge/message"
+)
+
+// replier turns the server's messages into the client's.
+type replier struct {
+	c      *conn
+	limits message.Limits
+	buffer []byte // of the message that is read
+	out    []byte
+	done   []Done
+}
+
+// keptBuffer is what a quiet connection may keep of its buffers.
+const keptBuffer = 1 << 10
+
+// collect reads messages while there are any without waiting. out may hold good ones
+// when it fails.
+func (r *replier) collect() error {
+	r.out, r.done = r.out[:0], r.done[:0]
+	// The deadline that await had may come in the middle of a message.
+	if err := r.c.gate.SetReadDeadline(time.Now().Add(r.c.pool.o.Silence)); err != nil {
+		return err
+	}
+	for {
+		m, err := message.ReadInto(r.buffer, r.c.in, r.limits)
+		if errors.Is(err, message.ErrTooBig) {
+			return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		}
+		if err != nil {
+			return err
+		}
+		r.buffer = m.Buffer()
+		if err := r.take(m); err != nil {
+			return err
+		}
+		if len(r.out) >= batch || !r.more() {
+			return nil
+		}
+	}
+}
+
+// more reports whether a further message has begun to come.
+func (r *replier) more() bool {
+	if r.c.in.Buffered() > 0 {
+		return true
+	}
+	r.c.gate.patient = false
+	_, err := r.c.in.Peek(1)
+	r.c.gate.patient = true
+	return err == nil
+}
+
+// take puts one message among those that go to the client, under his ID.
+func (r *replier) take(m message.Message) error {
+	c := r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.ID == 0 {
+		return notice(m)
+	}
+	i := slices.IndexFunc(c.ops, func(o operation) bool { return o.id == m.ID })
+	if i < 0 {
+		return c.strayed(m.ID)
+	}
+	o := c.ops[i]
+	final, err := kind(o.Op, m.Tag())
+	if err != nil {
+		return err
+	}
+	if final {
+		result, err := message.ParseResult(m.Op)
+		if err != nil {
+			return err
+		}
+		if o.paged {
+			if err := c.turned(m.Controls); err != nil {
+				return err
+			}
+		}
+		c.ops = slices.Delete(c.ops, i, i+1)
+		r.done = append(r.done, Done{o.Operation, result.Code})
+	}
+	c.delivering = true
+	r.out = message.AppendMessage(r.out, o.ID, m.Op, m.Controls)
+	return nil
+}
+
+// kind tells the last reply of an operation from those before.
+func kind(op, reply message.Op) (final bool, err error) {
+	switch {
+	case reply == op.Reply():
+		return true, nil
+	case reply == message.IntermediateResponse,
+		op == message.SearchRequest && (reply == message.SearchEntry || reply == message.SearchReference):
+		return false, nil
+	}
+	return false, fmt.Errorf("%w: %#02x", errKind, byte(reply))
+}
+
+// notice reads an unsolicited notification, of which one is known (RFC 4511 4.4).
+func notice(m message.Message) error {
+	if m.Tag() != message.ExtendedResponse {
+		return errForeign
+	}
+	result, err := message.ParseResult(m.Op)
+	if err != nil {
+		return err
+	}
+	if result.OID == message.OIDDisconnection {
+		return fmt.Errorf("%w: %v %q", errNotice, result.Code, result.Diagnostic)
+	}
+	return nil
+}
+
+// strayed judges a reply to nothing that is outstanding; the caller holds the lock.
+func (c *conn) strayed(id int32) error {
+	if id > c.last || c.stray == 0 {
+		return errForeign
+	}
+	if c.stray--; c.stray == 0 {
+		return errBabble
+	}
+	return nil
+}
+
+// turned notes the cookie of a page; the caller holds the lock.
+func (c *conn) turned(controls []byte) error {
+	list, err := message.ParseControls(controls)
+	if err != nil {
+		return err
+	}
+	for _, one := range list {
+		if one.OID != message.OIDPagedResults {
+			continue
+		}
+		cookie, err := message.PagedCookie(one.Value)
+		if err != nil {
+			return err
+		}
+		c.lease.turn(string(cookie))
+	}
+	return nil
+}
+
+// deliver hands over what was collected. The lock is not held: a client may be slow.
+func (r *replier) deliver() error {
+	c := r.c
+	c.mu.Lock()
+	l := c.lease
+	wanted := !l.over || c.returned
+	c.mu.Unlock()
+	var err error
+	if wanted {
+		err = l.sink.Replies(r.out, r.done)
+	}
+	if cap(r.out) > keptBuffer {
+		r.out = nil
+	}
+	if cap(r.buffer) > keptBuffer {
+		r.buffer = nil
+	}
+	return c.delivered(err)
+}
+
+// delivered ends what take began. A client that has gone takes the connection with
+// him only if it owes him something.
+func (c *conn) delivered(err error) error {
+	c.mu.Lock()
+	c.delivering, c.active = false, time.Now()
+	if err != nil && len(c.ops) > 0 {
+		c.mu.Unlock()
+		return err
+	}
+	returned := c.returned
+	c.returned = false
+	c.mu.Unlock()
+	if returned {
+		c.pool.put(c)
+	}
+	return nil
+}
