@@ -15,6 +15,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dancemta/daneclient"
+	"dancemta/internal/crowd"
 	"dancemta/internal/dnsname"
 	"dancemta/internal/limit"
 	"dancemta/internal/mailaddr"
@@ -116,7 +117,7 @@ type Options struct {
 	// for peers without an identity; nil: there is nothing left in any.
 	Quotas         *limit.Quotas
 	StrangerQuotas []policy.Quota
-	Crowd          *wire.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
+	Crowd          *crowd.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
 	Limits         wire.Limits
 	Counters       Counters         // nil: nothing is counted
 	Logger         *slog.Logger     // nil: silent

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"dancemta/internal/crowd"
 	"dancemta/internal/pattern"
 	"dancemta/smtpd/proxy"
-	"dancemta/smtpd/wire"
 )
 
 // A header of the PROXY protocol, version 2, for 192.0.2.7:4444 who reached
@@ -210,7 +210,7 @@ func TestToldAndRulesChange(t *testing.T) {
 
 // TestProxiedPeersAreCounted: each peer has its own places, however many share a proxy.
 func TestProxiedPeersAreCounted(t *testing.T) {
-	w := newWorld(t, behindProxies, func(o *Options) { o.Crowd = wire.NewCrowd(wire.CrowdOptions{PerAddress: 1}) })
+	w := newWorld(t, behindProxies, func(o *Options) { o.Crowd = crowd.New(crowd.Options{PerAddress: 1}) })
 	addr := w.serve()["near"]
 	through(t, addr, "PROXY TCP4 192.0.2.7 198.51.100.1 4444 25\r\n").expect("", "220 ")
 	through(t, addr, "PROXY TCP4 192.0.2.7 198.51.100.1 4445 25\r\n").expect("", "421 4.7.0 ")

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"dancemta/config"
+	"dancemta/internal/crowd"
 	"dancemta/internal/limit"
 	"dancemta/smtpd/wire"
 )
@@ -21,8 +22,8 @@ const descriptorReserve = 512
 
 // newCrowd makes the bounds of all sessions together. What the system cannot carry
 // is not promised: a session without a descriptor would be an accept that fails.
-func newCrowd(c config.Limits, log *slog.Logger) *wire.Crowd {
-	o := wire.CrowdOptions{Connections: c.Connections, PerAddress: c.ConnectionsPerAddress, PerNetwork: c.ConnectionsPerNetwork, Handshakes: c.Handshakes}
+func newCrowd(c config.Limits, log *slog.Logger) *crowd.Crowd {
+	o := crowd.Options{Connections: c.Connections, PerAddress: c.ConnectionsPerAddress, PerNetwork: c.ConnectionsPerNetwork, Handshakes: c.Handshakes}
 	if n := descriptorPlaces(); n < o.Connections {
 		log.Warn("fewer connections than configured: the limit of open files is low", slog.Int("connections", n))
 		o.Connections = n
@@ -30,7 +31,7 @@ func newCrowd(c config.Limits, log *slog.Logger) *wire.Crowd {
 	if bound := memoryBound(c.Memory); bound > 0 {
 		o.Overload = limit.NewMemory(bound).Over
 	}
-	return wire.NewCrowd(o)
+	return crowd.New(o)
 }
 
 // wireLimits are those of one connection.

@@ -17,8 +17,8 @@ var rooms = map[string]string{
 	"cmd/dancemta": "*", // wires the parts, and is alone in reading config
 
 	"config":          "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
-	"smtpd":           "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext saslext/door daneclient internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
-	"smtpd/wire":      "internal/foreign internal/limit",                             // sockets, lines and TLS: no mail
+	"smtpd":           "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext saslext/door daneclient internal/crowd internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
+	"smtpd/wire":      "internal/crowd internal/foreign",                             // sockets, lines and TLS: no mail
 	"smtpd/proxy":     "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
 	"smtpd/milter":    "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
 	"smtpd/callout":   "internal/limit internal/recall",                              // answers and how long they hold: no SMTP, no mail
@@ -59,6 +59,7 @@ var rooms = map[string]string{
 	"internal/archtest":   "",
 	"internal/certname":   "",
 	"internal/compose":    "internal/dnsname internal/mailaddr",
+	"internal/crowd":      "internal/limit", // counts connections: no protocol
 	"internal/dialog":     "",
 	"internal/dnsname":    "",
 	"internal/explain":    "daneclient daneclient/dnssec queue queue/deliver saslext smtpd/policy internal/dnsname internal/foreign internal/mailaddr", // asks those who decide, and knows nothing of how

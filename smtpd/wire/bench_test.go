@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/emersion/go-smtp"
+
+	"dancemta/internal/crowd"
 )
 
 // null is a backend that takes everything.
@@ -163,7 +165,7 @@ func BenchmarkIdleTLS(b *testing.B) {
 	const n = 2000
 	addr, _, stop := onTCP(b, func(c *Config, _ *recorder) {
 		c.SMTP = func(*Conn) *smtp.Server { return smtp.NewServer(null{}) }
-		c.Implicit, c.Crowd = true, NewCrowd(CrowdOptions{Connections: 4 * n, Handshakes: n})
+		c.Implicit, c.Crowd = true, crowd.New(crowd.Options{Connections: 4 * n, Handshakes: n})
 	})
 	defer stop()
 	before := memory()

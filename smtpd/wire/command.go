@@ -160,7 +160,7 @@ func (c *Conn) startTLSCommand(arg string) {
 	case !c.in.empty():
 		// CVE-2011-0411: what was injected in clear must not be read inside TLS.
 		c.fail(Injection, nil, "")
-	case !c.link.place.beginHandshake():
+	case !c.link.place.BeginHandshake():
 		c.link.report(TooManyHandshakes, nil)
 		c.say("454 4.7.0 TLS not available due to temporary reason") // RFC 3207 4
 	default:

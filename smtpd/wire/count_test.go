@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"dancemta/internal/crowd"
 )
 
 // TestRepliesAreCounted: every reply is told once, those of the wire, those of sessions, and
@@ -15,7 +17,7 @@ func TestRepliesAreCounted(t *testing.T) {
 		var mu sync.Mutex
 		var codes []string
 		w := newWorld(t, func(c *Config, _ *recorder) {
-			c.Crowd = NewCrowd(CrowdOptions{Connections: 1})
+			c.Crowd = crowd.New(crowd.Options{Connections: 1})
 			c.OnReply = func(code int) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"dancemta/internal/crowd"
 )
 
 func tcp(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
@@ -27,60 +29,12 @@ func (w *world) dialFrom(address string) *peer {
 	return p
 }
 
-func TestCrowd(t *testing.T) {
-	busy := ""
-	c := NewCrowd(CrowdOptions{Connections: 6, PerAddress: 2, PerNetwork: 3, Overload: func() string { return busy }})
-	inside := map[string][]*place{}
-	for i, s := range []struct {
-		peer string // "-" before it: leaves
-		want Kind   // 0: gets in
-	}{
-		{"192.0.2.7:1", 0}, {"192.0.2.7:2", 0}, {"192.0.2.7:3", TooManyFromPeer},
-		{"[::ffff:192.0.2.7]:4", TooManyFromPeer}, // the same address
-		{"192.0.2.200:1", 0}, {"192.0.2.201:1", TooManyFromNetwork},
-		{"192.0.3.1:1", 0}, // the next network
-		{"[2001:db8::1]:1", 0}, {"[2001:db8::2]:1", 0},
-		{"[2001:db8::3]:1", TooManyConnections},
-		{"-192.0.3.1:1", 0}, {"[2001:db8::3]:1", TooManyFromPeer}, // one /64
-		{"[2001:db8:0:1::1]:1", 0}, // another, and the third of the /48
-		{"-192.0.2.7:1", 0}, {"[2001:db8:0:2::1]:1", TooManyFromNetwork},
-		{"192.0.2.7:5", 0}, {"-192.0.2.7:2", 0}, {"busy", Overloaded}, {"192.0.2.7:6", 0},
-		{"-[2001:db8::1]:1", 0}, {"-[2001:db8::2]:1", 0}, {"127.0.0.1:1", 0}, {"127.0.0.1:2", 0},
-		{"-192.0.2.7:5", 0}, {"127.0.0.1:3", 0}, // this host is counted in all only
-	} {
-		if peer, ok := strings.CutPrefix(s.peer, "-"); ok {
-			inside[peer][0].leave()
-			inside[peer] = inside[peer][1:]
-			continue
-		}
-		peer := s.peer
-		if busy = ""; peer == "busy" {
-			busy, peer = "no memory", "198.51.100.1:1"
-		}
-		p, kind, _ := c.enter(tcp(peer))
-		if kind != s.want || (p != nil) != (s.want == 0) {
-			t.Fatalf("step %d, %s: %v, want %v", i, peer, kind, s.want)
-		}
-		if p != nil {
-			inside[peer] = append(inside[peer], p)
-		}
-	}
-	for _, ps := range inside {
-		for _, p := range ps {
-			p.leave()
-		}
-	}
-	if c.Len() != 0 || c.addresses.Keys() != 0 || c.networks.Keys() != 0 {
-		t.Errorf("%d, %d and %d are left behind", c.Len(), c.addresses.Keys(), c.networks.Keys())
-	}
-}
-
 // TestCrowdReplies: what those read for whom there is no place.
 func TestCrowdReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		busy := ""
 		w := newWorld(t, func(c *Config, _ *recorder) {
-			c.Crowd = NewCrowd(CrowdOptions{Connections: 100, PerAddress: 1, PerNetwork: 2, Overload: func() string { return busy }})
+			c.Crowd = crowd.New(crowd.Options{Connections: 100, PerAddress: 1, PerNetwork: 2, Overload: func() string { return busy }})
 		})
 		peers := []*peer{w.dialFrom("192.0.2.7:1"), w.dialFrom("192.0.2.8:1")}
 		for _, s := range []struct{ from, busy, want string }{
@@ -107,7 +61,7 @@ func TestCrowdReplies(t *testing.T) {
 // those who were there before it became so, whatever they were silent in.
 func TestDense(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		crowd := NewCrowd(CrowdOptions{Connections: 8, Handshakes: 8})
+		crowd := crowd.New(crowd.Options{Connections: 8, Handshakes: 8})
 		w := newWorld(t, func(c *Config, _ *recorder) { c.Crowd = crowd })
 		silent := map[string]*peer{}
 		for name, said := range map[string]string{
@@ -139,7 +93,7 @@ func TestDense(t *testing.T) {
 			t.Errorf("the one who speaks: %s", got)
 		}
 		time.Sleep(time.Minute) // few are left: the crowd is dense no more
-		if crowd.dense.Load() {
+		if crowd.IsDense() {
 			t.Error("still dense")
 		}
 		late := w.dial()
@@ -151,8 +105,8 @@ func TestDense(t *testing.T) {
 			p.close()
 		}
 		w.shut()
-		if crowd.Len() != 0 || crowd.handshakes.Len() != 0 {
-			t.Errorf("%d places and %d handshakes are left", crowd.Len(), crowd.handshakes.Len())
+		if crowd.Len() != 0 || crowd.Handshakes() != 0 {
+			t.Errorf("%d places and %d handshakes are left", crowd.Len(), crowd.Handshakes())
 		}
 	})
 }
@@ -160,7 +114,7 @@ func TestDense(t *testing.T) {
 // TestHandshakes: one too many is told 454, and may try again (RFC 3207 4).
 func TestHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		crowd := NewCrowd(CrowdOptions{Connections: 100, Handshakes: 1})
+		crowd := crowd.New(crowd.Options{Connections: 100, Handshakes: 1})
 		w := newWorld(t, func(c *Config, _ *recorder) { c.Crowd = crowd })
 		slow, second := w.dial(), w.dial()
 		slow.send("STARTTLS\r\n")
@@ -176,7 +130,7 @@ func TestHandshakes(t *testing.T) {
 		if got := second.codes(); !strings.HasPrefix(got, "250") {
 			t.Errorf("second, later: %s", got)
 		}
-		if n := crowd.handshakes.Len(); n != 0 {
+		if n := crowd.Handshakes(); n != 0 {
 			t.Errorf("%d handshakes under way after the last", n)
 		}
 		slow.close()
@@ -184,7 +138,7 @@ func TestHandshakes(t *testing.T) {
 		w.shut()
 	})
 	synctest.Test(t, func(t *testing.T) { // TLS from the first octet: nothing can be said
-		crowd := NewCrowd(CrowdOptions{Connections: 100, Handshakes: 1})
+		crowd := crowd.New(crowd.Options{Connections: 100, Handshakes: 1})
 		w := newWorld(t, func(c *Config, _ *recorder) { c.Crowd, c.Implicit = crowd, true })
 		slow, second := w.dial(), w.dial()
 		if got := second.take(); got != "" || !second.isClosed() {

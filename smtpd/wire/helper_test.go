@@ -374,7 +374,7 @@ func (w *world) shut() {
 	if err := w.srv.Drain(w.t.Context()); err != nil {
 		w.t.Error("drain: ", err)
 	}
-	if n := len(w.srv.open); n != 0 {
+	if n := w.srv.links.Len(); n != 0 {
 		w.t.Errorf("%d links are left", n)
 	}
 }

@@ -30,10 +30,11 @@ func (k *link) introduce() bool {
 		k.report(NotIntroduced, err)
 		return false
 	}
-	kind, why := k.place.count(conn.RemoteAddr())
-	if kind == 0 {
+	full, why := k.place.Count(conn.RemoteAddr())
+	if full == 0 {
 		return true
 	}
+	kind := fulls[full]
 	k.report(kind, errors.New(why))
 	if text := refusals[kind]; !k.srv.cfg.Implicit {
 		k.srv.replied(text)

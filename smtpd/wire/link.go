@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"dancemta/internal/crowd"
 )
 
 // link is one socket from accept to close. It carries one Conn, and after
@@ -23,7 +25,7 @@ type link struct {
 	srv     *Server
 	raw     net.Conn
 	session string
-	place   *place
+	place   *crowd.Place
 	expires time.Time // the connection's last moment
 	spent             // by both phases
 	ctx     context.Context
@@ -34,7 +36,7 @@ type link struct {
 	idle    bool // waits for a command, outside a transaction
 }
 
-func newLink(s *Server, raw net.Conn, p *place) *link {
+func newLink(s *Server, raw net.Conn, p *crowd.Place) *link {
 	k := &link{srv: s, raw: raw, place: p, session: newSession(), expires: time.Now().Add(s.cfg.Limits.Connection)}
 	k.ctx, k.stop = context.WithCancel(context.Background()) // a connection has no caller to inherit one from
 	return k
@@ -51,7 +53,7 @@ func (k *link) start() {
 	}
 	switch {
 	case !k.srv.cfg.Implicit:
-	case k.place.beginHandshake():
+	case k.place.BeginHandshake():
 		k.secure(true)
 		return
 	default: // nothing can be said before it
@@ -78,7 +80,7 @@ func (k *link) secure(greet bool) {
 		return
 	}
 	socket.left = math.MaxInt
-	k.place.endHandshake()
+	k.place.EndHandshake()
 	k.serve(newConn(k, conn, greet))
 }
 
@@ -164,14 +166,14 @@ func (k *link) hurry() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.srv.isDraining() {
-		_ = k.raw.SetReadDeadline(k.by(denseWait))
+		_ = k.raw.SetReadDeadline(k.by(crowd.DenseWait))
 	}
 }
 
 // by returns the moment d from now, sooner in a dense crowd, or the connection's
 // last one if that is sooner still.
 func (k *link) by(d time.Duration) time.Time {
-	t := time.Now().Add(k.srv.crowd.patience(d))
+	t := time.Now().Add(k.srv.crowd.Patience(d))
 	if t.After(k.expires) {
 		return k.expires
 	}

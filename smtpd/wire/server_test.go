@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"dancemta/internal/crowd"
 )
 
 func TestConfig(t *testing.T) {
@@ -48,7 +50,7 @@ func TestConfig(t *testing.T) {
 
 func TestTooManyConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := NewCrowd(CrowdOptions{Connections: 2})
+		gate := crowd.New(crowd.Options{Connections: 2})
 		w := newWorld(t, func(c *Config, _ *recorder) { c.Crowd = gate })
 		a, b, c := w.dial(), w.dial(), w.dial()
 		synctest.Wait()

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"dancemta/internal/crowd"
 )
 
 // Config says what one Server is. What is absent takes the safe choice.
@@ -58,8 +60,8 @@ type Config struct {
 	// stands before the last @. After a reply 421 the connection is closed.
 	SMTP func(*Conn) *smtp.Server
 	// Crowd bounds the connections of all servers that share it; nil: one of this
-	// server's own, as CrowdOptions' zero value makes it.
-	Crowd *Crowd
+	// server's own, as crowd.Options' zero value makes it.
+	Crowd *crowd.Crowd
 	// OnEvent hears of what an operator may want to see; it is called from many
 	// goroutines at once. nil: nobody does.
 	OnEvent func(Event)
