@@ -109,7 +109,7 @@ func (c *Conn) rcptParams(s string) (a asked, refusal string) {
 		case "ORCPT":
 			refusal = a.readOrcpt(p.value, c.tx.utf8)
 		default:
-			refusal = unknownParam + p.key
+			refusal = unknownParam(p)
 		}
 		if refusal != "" {
 			return asked{}, refusal

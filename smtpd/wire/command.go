@@ -20,7 +20,7 @@ var commands = map[string]func(*Conn, string){
 	"STARTTLS": (*Conn).startTLSCommand,
 	"AUTH":     (*Conn).authCommand,
 	"EXPN":     (*Conn).notImplemented,
-	"HELP":     (*Conn).notImplemented,
+	"HELP":     (*Conn).helpCommand,
 	"SEND":     (*Conn).notImplemented,
 	"SOML":     (*Conn).notImplemented,
 	"SAML":     (*Conn).notImplemented,
@@ -36,8 +36,9 @@ const (
 	noArgument  = "501 5.5.4 No argument allowed"
 )
 
-// beforeTLS are the commands that RequireTLS lets pass (RFC 3207 4).
-var beforeTLS = map[string]bool{"NOOP": true, "EHLO": true, "HELO": true, "STARTTLS": true, "QUIT": true}
+// beforeTLS are the commands that RequireTLS lets pass (RFC 3207 4). HELO leads
+// nowhere: who says it does not hear that there is TLS.
+var beforeTLS = map[string]bool{"NOOP": true, "EHLO": true, "STARTTLS": true, "QUIT": true}
 
 // readCommand takes one command from the peer and does it.
 func (c *Conn) readCommand() {
@@ -134,6 +135,11 @@ func (c *Conn) vrfyCommand(arg string) {
 		return
 	}
 	c.say("252 2.5.0 Cannot verify, but will take mail and try to deliver it") // RFC 5321 3.5.3
+}
+
+// helpCommand: RFC 5321 4.1.1.8 wants it, and people may type it.
+func (c *Conn) helpCommand(string) {
+	c.say("214 2.0.0 See RFC 5321, or ask postmaster@" + c.link.srv.cfg.Hostname)
 }
 
 func (c *Conn) notImplemented(string) { c.say("502 5.5.1 Command not implemented") }

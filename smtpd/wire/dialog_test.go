@@ -111,7 +111,8 @@ func TestOrder(t *testing.T) {
 func TestSyntax(t *testing.T) {
 	for _, d := range []dialog{
 		{name: "unknown", send: "FOO\r\n\r\n EHLO x\r\nMAIL\tFROM:<>\r\nSTARTTLSxyz\r\nLHLO x\r\n", want: "500 5.5.2, 500 5.5.2, 500 5.5.2, 500 5.5.2, 500 5.5.2, 500 5.5.2"},
-		{name: "not implemented", send: "EXPN x\r\nHELP\r\nSEND FROM:<>\r\nTURN\r\nETRN x\r\nSOML\r\nSAML\r\n", want: strings.TrimSuffix(strings.Repeat("502 5.5.1, ", 7), ", ")},
+		{name: "not implemented", send: "EXPN x\r\nHELP\r\nSEND FROM:<>\r\nTURN\r\nETRN x\r\nSOML\r\nSAML\r\n", want: "502 5.5.1, 214 2.0.0" + strings.Repeat(", 502 5.5.1", 5)},
+		{name: "help", send: "HELP\r\nhelp mail from\r\n", want: "214 2.0.0, 214 2.0.0"}, // RFC 5321 4.1.1.8
 		{name: "letters that fold to ascii", send: "QU\u0131T\r\nR\u017fET\r\n" + envelope + "BDAT 1 LA\u017fT\r\nx",
 			want: "500 5.5.2, 500 5.5.2, " + enveloped + ", 501 5.5.4", events: "bad chunk size", closed: true},
 		{name: "arguments", send: "DATA x\r\nRSET x\r\nQUIT x\r\nSTARTTLS x\r\nVRFY\r\nEHLO\r\nHELO a b\r\nHELO a(b\r\nEHLO \u00fc\r\n",

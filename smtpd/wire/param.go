@@ -50,9 +50,28 @@ func isParam(key, value string) bool {
 }
 
 const (
-	badParam     = "501 5.5.4 Malformed or repeated parameter"
-	unknownParam = "555 5.5.4 Parameter not recognized: " // RFC 5321 4.1.1.11
+	badParam = "501 5.5.4 Malformed or repeated parameter"
+
+	// maxKeyword is how much of a keyword a reply repeats: the longest that is
+	// registered has 20 octets, and a reply no more than 512 (RFC 5321 4.5.3.1.5).
+	maxKeyword = 40
 )
+
+// unknownParam: RFC 5321 4.1.1.11.
+func unknownParam(p param) string {
+	return "555 5.5.4 Parameter not recognized: " + p.key[:min(len(p.key), maxKeyword)]
+}
+
+// bodyParam reads RFC 6152 2's BODY=.
+func bodyParam(s string) (value, refusal string) {
+	switch value = upper(s); value {
+	case "7BIT", "8BITMIME":
+		return value, ""
+	case "BINARYMIME": // RFC 3030 3: a value that we know and cannot implement
+		return "", "555 5.5.4 BINARYMIME is not offered"
+	}
+	return "", "501 5.5.4 BODY must be 7BIT or 8BITMIME"
+}
 
 // mailParams reads MAIL's parameters: tail is what go-smtp is told, in canonical
 // form.
@@ -66,16 +85,14 @@ func (c *Conn) mailParams(s string) (tail string, a asked, refusal string) {
 		switch p.key {
 		case "SIZE":
 			value, refusal = c.sizeParam(p.value)
-		case "BODY": // RFC 6152 2; BINARYMIME is not offered
-			if value = upper(value); value != "7BIT" && value != "8BITMIME" {
-				refusal = "501 5.5.4 BODY must be 7BIT or 8BITMIME"
-			}
+		case "BODY":
+			value, refusal = bodyParam(p.value)
 		case "AUTH":
 			value, refusal = authParam(p.value)
 		default:
 			value = ""
 			if known, refusal = c.mailAsked(&a, p); !known {
-				refusal = unknownParam + p.key
+				refusal = unknownParam(p)
 			}
 		}
 		if refusal != "" {

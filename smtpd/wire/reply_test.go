@@ -95,3 +95,35 @@ func TestRefusalsNameTheSession(t *testing.T) {
 		}
 	})
 }
+
+// No reply is longer than 512 octets, whatever the peer writes (RFC 5321 4.5.3.1.5).
+func TestReplyLines(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config, r *recorder) {
+			c.Hostname = strings.Repeat(strings.Repeat("h", 60)+".", 4) + "test"
+			c.Limits.Errors = 1000
+			r.onRcpt = func(to string) error {
+				return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 999, 999}, Message: long + "\n" + long}
+			}
+		})
+		defer w.Close()
+		p := w.dial()
+		for _, line := range []string{"EHLO x", "HELP", long, "EHLO " + long, "VRFY " + long, "MAIL FROM:<" + long + "@b>", "MAIL FROM:<a@b> " + long, "MAIL FROM:<a@b> " + long + "=1",
+			"MAIL FROM:<a@b> SMTPUTF8=" + long, "MAIL FROM:<a@b> SIZE=" + long, "MAIL FROM:<a@b>", "RCPT TO:<" + long + ">", "RCPT TO:<a@b> " + long, "RCPT TO:<a@b> NOTIFY=" + long,
+			"RCPT TO:<a@b> ORCPT=" + long, "RCPT TO:<a@b>", "AUTH " + long, "BDAT " + long} {
+			p.send(line + "\r\n")
+			got := p.takeWhole()
+			if got == "" {
+				t.Errorf("%.30q: no reply", line)
+			}
+			for l := range strings.SplitAfterSeq(got, "\r\n") {
+				if len(l) > 512 {
+					t.Errorf("%.30q: %d octets: %.60q", line, len(l), l)
+				}
+			}
+		}
+		p.close()
+		w.shut()
+	})
+}

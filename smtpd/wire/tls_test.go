@@ -165,7 +165,7 @@ func TestRequireTLS(t *testing.T) {
 		p := w.dial()
 		p.send("NOOP\r\nMAIL FROM:<a@b>\r\nEHLO x\r\n" + envelope + "DATA\r\nBDAT 6 LAST\r\nRSET\r\nAUTH EXTERNAL =\r\nVRFY x\r\nRSET\r\nFOO\r\nHELO x\r\nEXPN x\r\n")
 		no := "530 5.7.0, "
-		if got, want := p.codes(), "220, 250 2.0.0, "+no+"250, "+strings.Repeat(no, 8)+"250, 530 5.7.0"; got != want {
+		if got, want := p.codes(), "220, 250 2.0.0, "+no+"250, "+strings.Repeat(no, 9)+"530 5.7.0"; got != want {
 			t.Errorf("got %s\nwant %s", got, want)
 		}
 		p.send("STARTTLS\r\n")
