@@ -418,6 +418,10 @@ type Limits struct {
 	MessagesPerAddress []Quota `toml:"messages_per_address"`
 	// limits.recipients_per_address: the same for recipients.
 	RecipientsPerAddress []Quota `toml:"recipients_per_address"`
+	// limits.quota_mail: tell postmaster by mail whose quotas of a rule are used up: each
+	// account once in the time of its quota (and an hour at the least), all in one mail,
+	// and one mail in 15 minutes. Default false.
+	QuotaMail bool `toml:"quota_mail"`
 	// limits.lookups: TLSA look-ups at once, in all. Default 64.
 	Lookups int `toml:"lookups"`
 	// limits.lookups_per_peer: of those, for one peer address. Default 4.

@@ -33,6 +33,13 @@ type Counters interface {
 	// Checked hears what came of judging a message; method is "spf", "dkim" or
 	// "dmarc", result a word of RFC 8601 2.7.
 	Checked(method, result string)
+	// Filtered hears what the milters of a listener said; stage is "mail", "recipient"
+	// or "message", verdict a word of verdictOf, or "skipped" for each milter that
+	// failed and whose setting lets mail pass.
+	Filtered(stage, verdict string)
+	// OverQuota hears of a recipient that was refused for now because a quota is used
+	// up: what it counts, and for whom each.
+	OverQuota(of, each string)
 }
 
 // TLSVersion is a version as in tls.ConnectionState; 0 in clear.
@@ -62,6 +69,8 @@ func (noCounters) Wire(wire.Kind)                   {}
 func (noCounters) Signed(string)                    {}
 func (noCounters) Accepted(Kind, int64)             {}
 func (noCounters) Checked(string, string)           {}
+func (noCounters) Filtered(string, string)          {}
+func (noCounters) OverQuota(string, string)         {}
 
 // verdictWord is the reason of a verdict, which err is.
 func verdictWord(err error) string {

@@ -35,6 +35,10 @@ func (c *tallies) Signed(result string) { c.add("signed %s", result) }
 
 func (c *tallies) Checked(method, result string) { c.add("checked %s %s", method, result) }
 
+func (c *tallies) Filtered(stage, verdict string) { c.add("filtered %s %s", stage, verdict) }
+
+func (c *tallies) OverQuota(of, each string) { c.add("over quota %s %s", of, each) }
+
 func (c *tallies) expect(t *testing.T, want map[string]int) {
 	t.Helper()
 	c.mu.Lock()

@@ -26,6 +26,22 @@ func (f *filtered) Error() string {
 	return fmt.Sprintf("milter %s: %v", f.Milter, f.Action)
 }
 
+// The stages of a message at which milters are asked, for the counters.
+const (
+	atMail      = "mail"
+	atRecipient = "recipient"
+	atMessage   = "message"
+)
+
+// verdictOf is a verdict as it is counted: "continue", "reject", "tempfail", "discard",
+// or "failed", when a milter has failed and its setting refuses mail for now.
+func verdictOf(v milter.Verdict) string {
+	if v.Err != nil {
+		return "failed"
+	}
+	return v.Action.String()
+}
+
 // tellMilters tells the milters of this listener who begins tx. On false r says why
 // they do not want it.
 func (s *session) tellMilters(tx *transaction, r *refusal) bool {
@@ -35,8 +51,9 @@ func (s *session) tellMilters(tx *transaction, r *refusal) bool {
 	var v milter.Verdict
 	tx.milters, v = s.Milters.Begin(s.ctx, s.milterPeer(tx), milter.Envelope{ID: string(tx.id), Sender: tx.sender.String(), Args: tx.asked.args()})
 	if tx.milters != nil {
-		s.logMilters(tx)
+		s.logMilters(tx, atMail)
 	}
+	s.opts.Counters.Filtered(atMail, verdictOf(v))
 	if v.Action == milter.Discard {
 		tx.discard = v.Milter
 		return true
@@ -50,7 +67,8 @@ func (s *session) askMilters(tx *transaction, to queue.Recipient, r *refusal) bo
 		return true
 	}
 	v := tx.milters.Rcpt(to.Address.String())
-	s.logMilters(tx)
+	s.logMilters(tx, atRecipient)
+	s.opts.Counters.Filtered(atRecipient, verdictOf(v))
 	if v.Action == milter.Discard {
 		tx.discard = v.Milter
 		return true
@@ -69,7 +87,10 @@ func (s *session) showMilters(tx *transaction, env *queue.Envelope, message io.R
 		return nil, err
 	}
 	m, c, v, err := tx.milters.Message(message)
-	s.logMilters(tx)
+	s.logMilters(tx, atMessage)
+	if err == nil {
+		s.opts.Counters.Filtered(atMessage, changed(v, c))
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -85,6 +106,21 @@ func (s *session) showMilters(tx *transaction, env *queue.Envelope, message io.R
 		return nil, m.Close()
 	}
 	return m, nil
+}
+
+// changed is verdictOf of a message, where "held" and "changed" say more than
+// "continue".
+func changed(v milter.Verdict, c milter.Changes) string {
+	switch word := verdictOf(v); {
+	case v.Action != milter.Continue:
+		return word
+	case c.Hold != "":
+		return "held"
+	case c.Edited || len(c.Added)+len(c.Removed) > 0:
+		return "changed"
+	default:
+		return word
+	}
 }
 
 // change does to the envelope what the milters want. Recipients that they add are
@@ -122,8 +158,9 @@ func (r *refusal) filtered(v milter.Verdict) bool {
 }
 
 // logMilters writes down who failed without harm to the mail.
-func (s *session) logMilters(tx *transaction) {
+func (s *session) logMilters(tx *transaction, stage string) {
 	for _, v := range tx.milters.Failed {
+		s.opts.Counters.Filtered(stage, "skipped")
 		maillog.MilterFailed(s.opts.Logger, s.log, string(tx.id), v.Milter, v.Err)
 	}
 	tx.milters.Failed = nil

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -146,6 +147,8 @@ func TestMilterEdits(t *testing.T) {
 // and the log says so.
 func TestMilterMayFail(t *testing.T) {
 	w := withMilter(t, func(o *ours.Options) { o.AcceptOnFailure = true })
+	c := &tallies{seen: map[string]int{}}
+	w.opts.Counters = c
 	d := open(t, w.serve()["mx"])
 	d.expect("EHLO peer.test", "250")
 	if got := d.send("crash@stranger.test", "info@example.test", "Subject: x\r\n\r\nx"); !strings.HasPrefix(got, "250 ") {
@@ -153,6 +156,9 @@ func TestMilterMayFail(t *testing.T) {
 	}
 	if log := w.log.String(); !strings.Contains(log, `msg="milter failed"`) || !strings.Contains(log, "action=accept") {
 		t.Error(log)
+	}
+	if c.seen["filtered mail skipped"] != 1 || c.seen["filtered mail continue"] != 1 {
+		t.Errorf("counted %v", c.seen)
 	}
 }
 
@@ -163,5 +169,42 @@ func TestMilterAndLongHeaders(t *testing.T) {
 	d.expect("EHLO peer.test", "250")
 	if got := d.send("a@stranger.test", "info@example.test", strings.Repeat("X: y\r\n", 1001)+"\r\nx"); !strings.HasPrefix(got, "552 5.3.4 Header is too long") {
 		t.Error(got)
+	}
+}
+
+// TestMilterCounts: each stage at which milters are asked is counted with what they
+// said.
+func TestMilterCounts(t *testing.T) {
+	w := withMilter(t, nil)
+	c := &tallies{seen: map[string]int{}}
+	w.opts.Counters = c
+	d := open(t, w.serve()["mx"])
+	d.expect("EHLO peer.test", "250")
+	d.expect("MAIL FROM:<rejected@stranger.test>", "550")
+	d.expect("MAIL FROM:<later@stranger.test>", "451")
+	d.expect("MAIL FROM:<crash@stranger.test>", "451")
+	d.expect("MAIL FROM:<spam@stranger.test>", "250")
+	d.expect("RCPT TO:<rick@example.test>", "550 5.1.1")
+	d.expect("RCPT TO:<info@example.test>", "250")
+	d.expect("DATA", "354")
+	d.expect("Subject: x\r\n\r\nx\r\n.", "550")
+	for _, from := range []string{"discarded", "nobody", "edit", "hold", "good"} {
+		if got := d.send(from+"@stranger.test", "info@example.test", "Subject: x\r\n\r\nx"); !strings.HasPrefix(got, "250 ") {
+			t.Error(got)
+		}
+	}
+	filtered := map[string]int{}
+	for what, n := range c.seen {
+		if word, ok := strings.CutPrefix(what, "filtered "); ok {
+			filtered[word] = n
+		}
+	}
+	want := map[string]int{
+		"mail reject": 1, "mail tempfail": 1, "mail failed": 1, "mail discard": 1, "mail continue": 5, // spam, nobody, edit, hold, good
+		"recipient reject": 1, "recipient continue": 5,
+		"message reject": 1, "message changed": 2, "message held": 1, "message continue": 1,
+	}
+	if !maps.Equal(filtered, want) {
+		t.Errorf("counted %v, want %v", filtered, want)
 	}
 }

@@ -117,11 +117,15 @@ type Options struct {
 	// for peers without an identity; nil: there is nothing left in any.
 	Quotas         *limit.Quotas
 	StrangerQuotas []policy.Quota
-	Crowd          *crowd.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
-	Limits         wire.Limits
-	Counters       Counters         // nil: nothing is counted
-	Logger         *slog.Logger     // nil: silent
-	Now            func() time.Time // nil: time.Now
+	// OnOverQuota hears of each recipient refused because a quota of a rule is used up,
+	// from many goroutines at once, and must be quick; of strangers' it never hears,
+	// since they could make it hear what they like. nil: nobody does.
+	OnOverQuota func(OverQuota)
+	Crowd       *crowd.Crowd // bounds the connections of all listeners; nil: as its zero options say, for each listener
+	Limits      wire.Limits
+	Counters    Counters         // nil: nothing is counted
+	Logger      *slog.Logger     // nil: silent
+	Now         func() time.Time // nil: time.Now
 }
 
 // Server serves all listeners.

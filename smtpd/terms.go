@@ -80,28 +80,43 @@ func (s *session) holdsTo(tx *transaction, r *refusal) bool {
 		return false
 	}
 	r.rule = terms.Rule
-	return s.charge(tx, tx.subject, terms.Quotas, r)
+	over := s.charge(tx, tx.subject, terms.Quotas, r)
+	if over != nil && s.opts.OnOverQuota != nil {
+		s.opts.OnOverQuota(*over)
+	}
+	return over == nil
+}
+
+// OverQuota is an account of a quota that had not enough left for a message or a
+// recipient.
+type OverQuota struct {
+	Account string // whom it counts for: the words of policy.Quota.Key
+	Quota   policy.Quota
+	Rule    string // that it stands in
 }
 
 // charge takes a recipient, and with the first one of a transaction a message, from
-// every quota or from none. A transaction that comes to nothing has cost it.
-func (s *session) charge(tx *transaction, who policy.Subject, quotas []policy.Quota, r *refusal) bool {
+// every quota or from none. A transaction that comes to nothing has cost it. What is
+// returned is the quota that has not enough left, and r says so; nil: all had.
+func (s *session) charge(tx *transaction, who policy.Subject, quotas []policy.Quota, r *refusal) *OverQuota {
 	var charges []limit.Charge
-	var of []policy.Quota
+	var of []OverQuota
 	for _, q := range quotas {
 		key := q.Key(who)
 		if key == "" || q.Of == policy.Messages && tx.charged {
 			continue
 		}
 		charges = append(charges, limit.Charge{Account: key + " " + q.Text(), Rate: limit.Rate{N: q.N, Per: q.Per}, Tokens: 1})
-		of = append(of, q)
+		of = append(of, OverQuota{Account: key, Quota: q, Rule: r.rule})
 	}
 	if short := s.opts.Quotas.Take(charges); short >= 0 {
-		r.answer, r.about, r.detail = overQuota, of[short].Text(), charges[short].Account
-		return false
+		q := of[short].Quota
+		r.answer, r.about, r.detail = overQuota, q.Text(), charges[short].Account
+		s.opts.Counters.OverQuota(q.Of, q.Each)
+		return &of[short]
 	}
 	tx.charged = true
-	return true
+	return nil
 }
 
 // mayStrangers takes a recipient of ours from the quotas of those who send without an
@@ -110,7 +125,7 @@ func (s *session) mayStrangers(tx *transaction, r *refusal) bool {
 	if _, proved := s.provenClient(); proved || tx.identity != "" || len(s.opts.StrangerQuotas) == 0 {
 		return true
 	}
-	return s.charge(tx, policy.Subject{Remote: s.remote}, s.opts.StrangerQuotas, r)
+	return s.charge(tx, policy.Subject{Remote: s.remote}, s.opts.StrangerQuotas, r) == nil
 }
 
 // maxBytes is the size limit of a message under the rule that was chosen.

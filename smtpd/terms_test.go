@@ -233,6 +233,37 @@ func TestQuotas(t *testing.T) {
 	k.expect("RCPT", k.rcpt("a@remote.test"), "450 4.7.1")
 }
 
+// TestOnOverQuota: of a quota of a rule somebody hears, of strangers' nobody, who could
+// make him hear what they like.
+func TestOnOverQuota(t *testing.T) {
+	r := user("rick@partner.test")
+	r.Quotas = []policy.Quota{{Of: policy.Messages, Each: policy.EachIdentity, N: 1, Per: time.Hour}}
+	w := ruled(t, r)
+	w.opts.StrangerQuotas = []policy.Quota{{Of: policy.Recipients, Each: policy.EachAddress, N: 1, Per: time.Hour}}
+	var heard []OverQuota
+	w.opts.OnOverQuota = func(o OverQuota) { heard = append(heard, o) }
+	c := &tallies{seen: map[string]int{}}
+	w.opts.Counters = c
+	k := w.talk("sub", userPeer("rick"))
+	k.expect("AUTH", k.auth(""), "235")
+	for _, want := range []string{"250", "450"} {
+		k.expect("MAIL", k.mail("rick@partner.test"), "250")
+		k.expect("RCPT", k.rcpt("a@remote.test"), want)
+		k.Reset()
+	}
+	k = w.talk("mx", plainPeer())
+	k.expect("MAIL", k.mail("x@elsewhere.test"), "250")
+	for _, want := range []string{"250", "450"} {
+		k.expect("RCPT", k.rcpt("info@example.test"), want)
+	}
+	if len(heard) != 1 || heard[0].Account != "user rick@partner.test" || heard[0].Quota != r.Quotas[0] || !strings.Contains(heard[0].Rule, "rick@partner.test") {
+		t.Errorf("heard %+v", heard)
+	}
+	if c.seen["over quota messages identity"] != 1 || c.seen["over quota recipients address"] != 1 {
+		t.Errorf("counted %v", c.seen)
+	}
+}
+
 // TestStrangerQuotas are for those who have no identity.
 func TestStrangerQuotas(t *testing.T) {
 	w := ruled(t)

@@ -144,6 +144,9 @@ func (c smtpCounters) Wire(k wire.Kind)                  { c.m.Wire(k.String()) 
 func (c smtpCounters) Checked(method, result string)     { c.m.Checked(method, result) }
 func (c smtpCounters) Accepted(k smtpd.Kind, size int64) { c.m.Accepted(kindWord(k), size) }
 
+func (c smtpCounters) Filtered(stage, verdict string) { c.m.Milters(stage, verdict) }
+func (c smtpCounters) OverQuota(of, each string)      { c.m.OverQuota(of, each) }
+
 func (c smtpCounters) Signed(result string) { c.m.Signature("submission", result) }
 
 // countSignature counts what came of signing a message of this server.
@@ -166,6 +169,13 @@ func (p *parts) countTLSReports() func(string) {
 		return nil
 	}
 	return p.metrics.TLSReport
+}
+
+func (p *parts) countNotices() func(string) {
+	if p.metrics == nil {
+		return nil
+	}
+	return p.metrics.QuotaNotice
 }
 
 func (p *parts) countFetches() func(string) {

@@ -27,6 +27,7 @@ import (
 	"dancemta/queue/mtasts"
 	"dancemta/saslext"
 	"dancemta/smtpd"
+	"dancemta/smtpd/policy"
 	"dancemta/smtpd/wire"
 )
 
@@ -267,6 +268,7 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	for _, err := range []error{nil, msgauth.ErrUnsigned, errors.New("trouble")} {
 		p.countSignature("bounce", err)
 		p.countSignature("tls-report", err)
+		p.countSignature("quota-notice", err)
 	}
 	for _, method := range []string{"spf", "dkim", "dmarc"} {
 		for _, result := range []string{"none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"} { // RFC 8601 2.7
@@ -283,6 +285,17 @@ func TestMetricsKnowAllWords(t *testing.T) {
 		p.countFetches()(k.String())
 	}
 	p.countFetches()("fetched")
+	for _, stage := range []string{"mail", "recipient", "message"} {
+		for _, verdict := range []string{"continue", "changed", "held", "reject", "tempfail", "discard", "failed", "skipped"} {
+			c.Filtered(stage, verdict)
+		}
+	}
+	for _, each := range []string{policy.EachIdentity, policy.EachDomain, policy.EachAddress} {
+		c.OverQuota(policy.Messages, each)
+		c.OverQuota(policy.Recipients, each)
+	}
+	p.countNotices()("queued")
+	p.countNotices()("failed")
 	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Relayed, dsn.Delivered} {
 		p.countReports()(a.String())
 	}

@@ -29,6 +29,7 @@ import (
 	"dancemta/queue/tlsrpt"
 	"dancemta/smtpd"
 	"dancemta/smtpd/policy"
+	"dancemta/smtpd/quotamail"
 )
 
 // parts is the machine: what serve puts together and reload changes.
@@ -54,6 +55,7 @@ type parts struct {
 	sts      *mtasts.Client     // nil: policies of MTA-STS are not obeyed
 	reports  *tlsrpt.Reporter   // nil: nobody is sent reports about TLS
 	quotas   *quotaBook
+	notices  *quotamail.Notifier // nil: nobody is told of quotas
 	smtp     *smtpd.Server
 	admin    *admin.Server
 }
@@ -117,6 +119,9 @@ func (p *parts) assemble() error {
 		return err
 	}
 	p.quotas = newQuotas(string(p.cfg.StateDir), p.log)
+	if p.notices, err = p.newNotices(); err != nil {
+		return err
+	}
 	if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
 		return err
 	}
@@ -276,7 +281,7 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
 		Mailboxes: p.mailboxes(),
 		Directory: func() policy.Directory { return p.live.Load().groups },
-		Quotas:    p.quotas.Quotas, StrangerQuotas: strangerQuotas(p.cfg.Limits),
+		Quotas:    p.quotas.Quotas, StrangerQuotas: strangerQuotas(p.cfg.Limits), OnOverQuota: p.tellOfQuotas(),
 		Crowd:    newCrowd(p.cfg.Limits, p.log),
 		Limits:   wireLimits(p.cfg.Limits),
 		Counters: p.smtpCounters(), ExplainFlags: explainFlagsFor(p.path),

@@ -120,6 +120,9 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	wait.Go(func() { p.selfTest(testCtx) })
 	wait.Go(func() { p.own.run(queueCtx) })
 	wait.Go(func() { p.quotas.run(queueCtx) }) // to the end of all sessions
+	if p.notices != nil {
+		wait.Go(func() { p.notices.Run(queueCtx) })
+	}
 	if p.scrapes != nil {
 		wait.Go(func() { p.serveMetrics(queueCtx) }) // as long as there is anything to see
 		wait.Go(func() { p.anchors.run(queueCtx) })

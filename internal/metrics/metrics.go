@@ -51,7 +51,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	sessions, clients, logins, replies, wire, lookups, deliveries, deliveryTLS, reports, checks counters
-	signatures, tlsReports, stsFetches                                                          counters
+	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices                        counters
 	accepted                                                                                    *prometheus.HistogramVec
 }
 
@@ -65,6 +65,7 @@ func New(o Options) *Metrics {
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
 		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
 		{&m.signatures, signaturesTotal}, {&m.tlsReports, tlsReportsTotal}, {&m.stsFetches, stsFetchesTotal},
+		{&m.milters, milterTotal}, {&m.overQuota, overQuotaTotal}, {&m.quotaNotices, quotaNoticesTotal},
 	} {
 		*c.into = newCounters(m.registry, c.of)
 	}
@@ -109,6 +110,15 @@ func (m *Metrics) Accepted(listener string, size int64) {
 
 // Checked counts what came of judging a message by a method.
 func (m *Metrics) Checked(method, result string) { m.checks.inc(method, result) }
+
+// Milters counts what the milters of a listener said.
+func (m *Metrics) Milters(stage, verdict string) { m.milters.inc(stage, verdict) }
+
+// OverQuota counts a recipient refused because a quota is used up.
+func (m *Metrics) OverQuota(of, each string) { m.overQuota.inc(of, each) }
+
+// QuotaNotice counts a mail to postmaster about quotas.
+func (m *Metrics) QuotaNotice(result string) { m.quotaNotices.inc(result) }
 
 // Delivery counts the result of an attempt for one recipient.
 func (m *Metrics) Delivery(result string) { m.deliveries.inc(result) }

@@ -40,7 +40,7 @@ var (
 	findings  = label{"result", []string{"none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"}}
 	results   = label{"result", []string{"delivered", "deferred", "failed"}}
 	reports   = label{"report", []string{"failed", "delayed", "relayed", "delivered"}}
-	messages  = label{"message", []string{"submission", "bounce", "tls-report"}}
+	messages  = label{"message", []string{"submission", "bounce", "tls-report", "quota-notice"}}
 	signed    = label{"result", []string{"signed", "unsigned", "failed"}}
 	sent      = label{"result", []string{"sent", "failed", "given up"}}
 	fetched   = label{"result", []string{"fetched", "fetch-error", "invalid", "webpki-invalid"}}
@@ -48,6 +48,11 @@ var (
 	matches   = label{"verdict", []string{"match", "none", "unknown", "mismatch"}}
 	wanted    = label{"wanted", []string{"may", "encrypt", "verify", "dane", "dane-only", "mta-sts", "mta-sts testing", "requiretls", other}}
 	got       = label{"got", []string{"none", "encrypted", "verified", "not verified"}}
+	stages    = label{"stage", []string{"mail", "recipient", "message"}}
+	filtered  = label{"verdict", []string{"continue", "changed", "held", "reject", "tempfail", "discard", "failed", "skipped"}}
+	quotaOf   = label{"of", []string{"messages", "recipients"}}
+	quotaEach = label{"each", []string{"identity", "domain", "address"}}
+	noticed   = label{"result", []string{"queued", "failed"}}
 	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
 
 	// verdicts are the reasons of package daneclient; proved is none of them.
@@ -98,6 +103,17 @@ var (
 	checksTotal = metric{"dancemta_checks_total", counter,
 		"Messages from anybody by what came of judging them by SPF, DKIM (the best of several signatures) and DMARC, in the words of the log.",
 		[]label{methods, findings}}
+	milterTotal = metric{"dancemta_milter_verdicts_total", counter,
+		"What the milters of a listener said together, at MAIL, for each recipient and of the message. " +
+			"changed and held: it goes on, edited or only when an operator lets it. failed: a milter was away, late or broke the protocol, and the mail was refused for now; " +
+			"skipped: one of them was, and its on_failure let the mail pass.",
+		[]label{stages, filtered}}
+	overQuotaTotal = metric{"dancemta_over_quota_total", counter,
+		"Recipients refused for now because a quota was used up, by what it counts and for whom each.",
+		[]label{quotaOf, quotaEach}}
+	quotaNoticesTotal = metric{"dancemta_quota_notices_total", counter,
+		"Mails to postmaster about quotas that were used up, one for many accounts; failed: the queue did not take it, and it is tried again.",
+		[]label{noticed}}
 	deliveriesTotal = metric{"dancemta_deliveries_total", counter,
 		"Results of delivery attempts, one for each recipient.", []label{results}}
 	deliveryTLS = metric{"dancemta_delivery_tls_total", counter,
@@ -107,7 +123,7 @@ var (
 		"What senders were told, one for each recipient: that he will not get it, that it is late, that it was handed on to a server that reports nothing, or that it is in his mailbox.",
 		[]label{reports}}
 	signaturesTotal = metric{"dancemta_signatures_total", counter,
-		"Messages that came to the question of a DKIM signature: those of logged-in users, bounces, and TLS reports by mail. " +
+		"Messages that came to the question of a DKIM signature: those of logged-in users, bounces, TLS reports by mail, and mails about quotas. " +
 			"unsigned: there is no key for the domain of From, or its author may not use it; failed: the message waits, or a bounce leaves without.",
 		[]label{messages, signed}}
 	tlsReportsTotal = metric{"dancemta_tls_reports_total", counter,
@@ -136,6 +152,6 @@ var (
 
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
-	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes, checksTotal,
-		deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
+	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes, checksTotal, milterTotal,
+		overQuotaTotal, quotaNoticesTotal, deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }
