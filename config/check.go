@@ -28,6 +28,7 @@ func check(c *Config, f *faults) {
 	checkRules(c, f)
 	checkGroups(c, f)
 	checkAuthzid(c, f)
+	checkLDAP(c, f)
 	checkLDAPRules(c, f)
 	checkNumbers(c, f)
 	checkDKIM(c, f)

@@ -44,6 +44,7 @@ type Config struct {
 	Authzid      []Authzid     `toml:"authzid"`
 	Groups       []Group       `toml:"group"`
 	Subaddresses []Subaddress  `toml:"subaddress"`
+	LDAP         LDAP          `toml:"ldap"`
 	LDAPRules    []LDAPRule    `toml:"ldap_rule"`
 	Limits       Limits        `toml:"limits"`
 	Queue        Queue         `toml:"queue"`
@@ -61,7 +62,8 @@ type Config struct {
 
 // Log says what goes to standard error, and how.
 type Log struct {
-	// log.level: "debug", "info", "warn" or "error". Default "info".
+	// log.level: "debug", "info", "warn" or "error". Read again on SIGHUP; "dancemta log
+	// level" changes it until then. Default "info".
 	Level Level `toml:"level"`
 	// log.format: "text" or "json". Default "text".
 	Format Format `toml:"format"`

@@ -84,6 +84,8 @@ func defaults() *Config {
 			MXPort: 25,
 		},
 		MTASTS: MTASTS{Enabled: true, Roots: SystemRoots, Port: 443},
+		LDAP: LDAP{Connections: 200, ConnectionWait: Duration{5 * time.Second}, IdleConnections: 8, ConnectTimeout: Duration{10 * time.Second},
+			ReplyTimeout: Duration{5 * time.Minute}, ReplySize: Size{16 << 20}},
 
 		Authentication: Authentication{DMARC: DMARCMark},
 	}
@@ -128,7 +130,8 @@ func (c *Config) fillLists() {
 
 // resolvePaths makes the paths absolute.
 func (c *Config) resolvePaths(dir string) {
-	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors, &c.DNS.TLSRoots, &c.DNS.TLSCertificate, &c.DNS.TLSKey}
+	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors, &c.DNS.TLSRoots, &c.DNS.TLSCertificate, &c.DNS.TLSKey}c.DNS.TLSCertificate, &c.DNS.TLSKey,
+		&c.LDAP.Roots, &c.LDAP.Certificate, &c.LDAP.Key}
 	if c.DANE.PKIXRoots != SystemRoots {
 		paths = append(paths, (*Path)(&c.DANE.PKIXRoots))
 	}

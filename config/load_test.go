@@ -124,6 +124,8 @@ func TestFull(t *testing.T) {
 		Groups:       []Group{{"press", in("press.users")}},
 		Subaddresses: []Subaddress{{pat("*@example.org"), "+"}},
 		Authzid:      []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
+		LDAP: LDAP{[]DirectoryServer{"ldaps://ldap.example.org:636", "ldap://[2001:db8::389]:389", "unix:/run/slapd/ldapi"},
+			in("ldap-roots.pem"), in("bridge.pem"), in("bridge.key"), 100, Duration{3 * time.Second}, 4, Duration{8 * time.Second}, minutes(2), Size{4 << 20}},
 		LDAPRules: []LDAPRule{
 			{Who: pat("*@example.org"), Action: Allow, DN: "uid={uid},ou={domain},ou=people,dc=example,dc=org",
 				Operations: []LDAPOperation{"search", "compare", "whoami", "modify", "password_modify"}},
