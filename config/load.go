@@ -130,7 +130,7 @@ func (c *Config) fillLists() {
 
 // resolvePaths makes the paths absolute.
 func (c *Config) resolvePaths(dir string) {
-	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors, &c.DNS.TLSRoots, &c.DNS.TLSCertificate, &c.DNS.TLSKey}c.DNS.TLSCertificate, &c.DNS.TLSKey,
+	paths := []*Path{&c.StateDir, &c.TLS.Certificate, &c.TLS.Key, &c.DNS.TrustAnchors, &c.DNS.TLSRoots, &c.DNS.TLSCertificate, &c.DNS.TLSKey,
 		&c.LDAP.Roots, &c.LDAP.Certificate, &c.LDAP.Key}
 	if c.DANE.PKIXRoots != SystemRoots {
 		paths = append(paths, (*Path)(&c.DANE.PKIXRoots))
