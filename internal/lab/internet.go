@@ -48,7 +48,7 @@ type Internet struct {
 	Unsigned Client // _smtp-client.mta.unsigned.test
 	Bogus    Client // _smtp-client.mta.bogus.test
 	Random   Client // a fresh random name; see NewRandom
-	Namesake Client // rick@example.test, 2 0 1
+	Namesake Client // rick@other.test, 2 0 1
 	Ann      Client // ann@remote.test, 2 0 1
 	Careless Client // rick@unsigned.test, 2 0 1
 	Unknown  Client // rick@stranger.test, 2 0 1

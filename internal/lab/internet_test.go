@@ -209,7 +209,7 @@ func TestZoneFilesHaveTheirNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if filepath.Base(paths["."]) != "root.zone" || filepath.Base(paths["ee.test."]) != "ee.test.zone" || len(paths) != 9 {
+	if filepath.Base(paths["."]) != "root.zone" || filepath.Base(paths["ee.test."]) != "ee.test.zone" || len(paths) != 10 {
 		t.Errorf("%v", paths)
 	}
 	text, err := os.ReadFile(paths["unsigned.test."])

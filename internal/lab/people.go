@@ -2,25 +2,29 @@ package lab
 
 import (
 	"crypto/x509"
+	"net/netip"
 )
 
-// Names of the directory of example.test.
+// Names of the directory of example.test, those of docs/examples/slapd.
 const (
 	DirectoryName   = "ldap.example.test" // in its certificate
 	DirectorySuffix = "dc=example,dc=test"
 	DirectoryPeople = "ou=people,dc=example,dc=test"
-	GatewayDN       = "cn=dancemta" // the subject of the gateway's certificate
+	DirectoryShared = "ou=shared,dc=example,dc=test"
+
+	gatewayName = "dancemta bridge" // the subject of the gateway's certificate, by which slapd knows it
 )
 
-// addPeople makes users beside Rick: a namesake of his in example.test, Ann of
+// addPeople makes users beside Rick: a namesake of his in other.test, Ann of
 // remote.test, and two with a perfect record, one in a zone without signatures and
 // one in a zone that nothing should ask.
 func (n *Internet) addPeople() {
+	n.World.AddZone("other.test.", ZoneOptions{})
 	for _, p := range []struct {
 		into              *Client
 		file, uid, domain string
 	}{
-		{&n.Namesake, "namesake", "rick", "example.test"},
+		{&n.Namesake, "namesake", "rick", "other.test"},
 		{&n.Ann, "ann", "ann", "remote.test"},
 		{&n.Careless, "careless", "rick", "unsigned.test"},
 		{&n.Unknown, "unknown", "rick", "stranger.test"},
@@ -32,44 +36,41 @@ func (n *Internet) addPeople() {
 	}
 	n.GatewayCA = n.newCA("lab gateway CA")
 	n.Gateway = n.GatewayCA.Issue(n.leaf(LeafOptions{
-		Names: []string{ServerName}, CommonName: "dancemta", EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Names: []string{ServerName}, CommonName: gatewayName, EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}))
 }
 
 // DirectoryCertificate makes one for the server of DirectoryName.
 func (n *Internet) DirectoryCertificate() Credential {
 	return n.ServerCA.Issue(n.leaf(LeafOptions{
-		Names: []string{DirectoryName}, CommonName: DirectoryName, EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SAN: SAN(DNSName(DirectoryName), IPAddress(netip.MustParseAddr("127.0.0.1"))), // where it is dialled
+		EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}))
 }
 
 // StartDirectory serves the directory of example.test, over TLS at once, to the
-// gateway. Who is of partner.test may read what lies in ou=projects, and his own
-// entry; who is of example.test reads all, and writes in ou=projects.
+// gateway: what lies below ou=shared is for the users of the domain that it is called
+// by, and everybody sees his own entry.
 func (n *Internet) StartDirectory() (*Directory, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(n.GatewayCA.Certificate)
-	entry := func(dn, class string, more ...Attribute) Entry {
-		return Entry{DN: dn, Attributes: append([]Attribute{{"objectClass", []string{class}}}, more...)}
-	}
-	person := func(uid, domain, name string) Entry {
-		return entry("uid="+uid+",ou="+domain+","+DirectoryPeople, "inetOrgPerson",
-			Attribute{"uid", []string{uid}}, Attribute{"cn", []string{name}}, Attribute{"mail", []string{uid + "@" + domain}})
-	}
-	projects := "ou=projects," + DirectorySuffix
-	return StartDirectory("127.0.0.1:0", DirectoryOptions{
+	o := DirectoryOptions{
 		Certificate: n.DirectoryCertificate().TLSCertificate(), Gateways: roots, TLS: true, People: DirectoryPeople,
-		Entries: []Entry{
-			entry(DirectorySuffix, "domain"), entry(DirectoryPeople, "organizationalUnit"), entry(projects, "organizationalUnit"),
-			entry("ou=partner.test,"+DirectoryPeople, "organizationalUnit"), entry("ou=example.test,"+DirectoryPeople, "organizationalUnit"),
-			person("rick", "partner.test", "Rick of the partner"), person("rick", "example.test", "Rick of the house"), person("eve", "example.test", "Eve of the house"),
-			entry("cn=bridge,"+projects, "groupOfNames", Attribute{"cn", []string{"bridge"}}, Attribute{"description", []string{"what we build together"}}),
-			entry("cn=salaries,"+DirectorySuffix, "groupOfNames", Attribute{"cn", []string{"salaries"}}),
-		},
-		Access: []Access{
-			{Below: projects, Domain: "partner.test", Right: MayRead},
-			{Below: projects, Domain: "example.test", Right: MayWrite},
-			{Below: DirectorySuffix, Domain: "example.test", Right: MayRead},
-		},
-	})
+		Entries: []Entry{entry(DirectorySuffix, "domain"), entry(DirectoryPeople, "organizationalUnit"), entry(DirectoryShared, "organizationalUnit")},
+	}
+	for _, domain := range []string{"partner.test", "other.test"} {
+		unit := "ou=" + domain + ","
+		o.Entries = append(o.Entries,
+			entry(unit+DirectoryPeople, "organizationalUnit"),
+			entry("uid=rick,"+unit+DirectoryPeople, "inetOrgPerson", Attribute{"uid", []string{"rick"}}, Attribute{"mail", []string{"rick@" + domain}}),
+			entry(unit+DirectoryShared, "organizationalUnit", Attribute{"description", []string{"for users of " + domain}}),
+			entry("cn=price list,"+unit+DirectoryShared, "device", Attribute{"cn", []string{"price list"}}, Attribute{"description", []string{"prices for " + domain}}),
+		)
+		o.Access = append(o.Access, Access{Below: unit + DirectoryShared, Domain: domain, Right: MayRead})
+	}
+	return StartDirectory("127.0.0.1:0", o)
+}
+
+func entry(dn, class string, more ...Attribute) Entry {
+	return Entry{DN: dn, Attributes: append([]Attribute{{"objectClass", []string{class}}}, more...)}
 }

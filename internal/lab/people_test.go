@@ -16,7 +16,7 @@ func TestPeopleHaveTheirRecords(t *testing.T) {
 		user   string
 		signed bool
 	}{
-		{n.Namesake, "rick@example.test", true},
+		{n.Namesake, "rick@other.test", true},
 		{n.Ann, "ann@remote.test", true},
 		{n.Careless, "rick@unsigned.test", false},
 		{n.Unknown, "rick@stranger.test", true},
@@ -82,7 +82,7 @@ func TestDirectoryOfTheWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if code, err := c.BindPassword("cn=dancemta", "secret"); code != resultAuthMethodUnknown || err != nil {
+	if code, err := c.BindPassword("cn=dancemta bridge", "secret"); code != resultAuthMethodUnknown || err != nil {
 		t.Errorf("a password: %d %v", code, err)
 	}
 	if code, err := c.Bind(); code != resultSuccess || err != nil {
@@ -92,7 +92,7 @@ func TestDirectoryOfTheWorld(t *testing.T) {
 	if found, code, err := c.Search(DirectorySuffix, "(objectClass=*)"); code != resultUnwillingToPerform || err != nil || found != nil {
 		t.Errorf("%v %d %v", found, code, err)
 	}
-	if code, err := c.Replace("cn=salaries,"+DirectorySuffix, "cn", "x"); code != resultUnwillingToPerform || err != nil {
+	if code, err := c.Replace("cn=price list,ou=partner.test,"+DirectoryShared, "cn", "x"); code != resultUnwillingToPerform || err != nil {
 		t.Errorf("%d %v", code, err)
 	}
 	if _, err := c.WhoAmI(); err == nil {
