@@ -42,6 +42,9 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
+// OfPassword reports whether only PasswordAuthenticator has such a reason.
+func (r Reason) OfPassword() bool { return r >= BadMessage && r <= Unchecked }
+
 // Error is the one error type of the Login methods.
 type Error struct {
 	Reason        Reason

@@ -12,12 +12,15 @@ import (
 
 // AuthMechanisms says what EHLO offers: EXTERNAL where the certificate might log
 // a user in, whatever the verdict will be, so that trouble of DNS reads 454 and
-// not "unsupported" (RFC 8314 4.2).
-func (s *session) AuthMechanisms() []string {
+// not "unsupported" (RFC 8314 4.2); PLAIN where users have passwords.
+func (s *session) AuthMechanisms() (mechanisms []string) {
 	if s.certified && s.takesUsers() {
-		return []string{sasl.External}
+		mechanisms = append(mechanisms, sasl.External)
 	}
-	return nil
+	if s.takesPasswords() {
+		mechanisms = append(mechanisms, sasl.Plain)
+	}
+	return mechanisms
 }
 
 // Auth begins an AUTH command (RFC 4954 4).
@@ -32,27 +35,36 @@ func (s *session) Auth(mech string) (server sasl.Server, err error) {
 	case !slices.Contains(s.AuthMechanisms(), mech):
 		r.answer = authNotOffered
 	default:
-		rules := s.opts.Rules()
-		done := func(l saslext.Login, err error) error { return s.authDone(rules, l, err) }
-		return exchange{s.authenticator(rules).Server(s.ctx, s.cred, done), s}, nil
+		return exchange{s.mechanism(mech), s}, nil
 	}
 	return nil, s.refuse(r)
 }
 
+// mechanism makes the exchange of one that is offered.
+func (s *session) mechanism(mech string) sasl.Server {
+	rules, how := s.opts.Rules(), byAuth
+	done := func(l saslext.Login, err error) error { return s.authDone(rules, how, l, err) }
+	if mech == sasl.Plain {
+		how = byPassword
+		return s.passwords(rules).Server(s.ctx, done)
+	}
+	return s.authenticator(rules).Server(s.ctx, s.cred, done)
+}
+
 // authDone keeps the result of AUTH, or words its refusal: one text for all
 // reasons, among them those that only a proved user can meet.
-func (s *session) authDone(rules *policy.Rules, login saslext.Login, err error) error {
-	s.countLogin(byAuth, err)
+func (s *session) authDone(rules *policy.Rules, how string, login saslext.Login, err error) error {
+	s.countLogin(how, err)
 	if err != nil {
 		e := authAnswer(err).reply(s.log.ID, "")
 		s.logRefused(err, codes(e))
 		return e
 	}
-	s.user = &userLogin{Login: login, how: byAuth, rules: rules}
+	s.user = &userLogin{Login: login, how: how, rules: rules}
 	if login.Identity != login.Authenticated {
 		s.user.authzid = login.Identity.ASCIIDomain() // U-labels do not always read back
 	}
-	s.logLogin(login, byAuth)
+	s.logLogin(login, how)
 	return nil
 }
 

@@ -21,7 +21,7 @@ type Counters interface {
 	Session(k Kind, tls TLSVersion)
 	// Client hears of verdicts about clients: Proved, or the word of the log.
 	Client(source daneclient.Source, reason string)
-	// Login hears the same of users; how is "external" or "implicit".
+	// Login hears the same of users; how is "external", "implicit", "proxy" or "plain".
 	Login(how, reason string)
 	Reply(code int)
 	Wire(kind wire.Kind)

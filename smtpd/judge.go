@@ -20,6 +20,10 @@ func authAnswer(err error) answer {
 	switch {
 	case errors.As(err, &e) && e.Reason == saslext.BadAuthzid:
 		return authMalformed
+	case errors.As(err, &e) && e.Reason == saslext.BadMessage:
+		return authBadMessage
+	case errors.As(err, &e) && e.Reason == saslext.NoPasswords:
+		return authNoPasswords
 	case door.Permanent(err):
 		return authRefused
 	}

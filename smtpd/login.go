@@ -164,6 +164,14 @@ func (s *session) relayIdentity() (policy.Subject, string, error) {
 	return policy.Subject{Client: client.Name}, client.Name.String(), err
 }
 
+// proof is how this login was proved; zero: as all of its session's.
+func (u *userLogin) proof() policy.Proof {
+	if u.how == byPassword {
+		return policy.ByPassword
+	}
+	return 0
+}
+
 func (s *session) takesUsers() bool { return s.TakesUsers(s.opts.Rules()) }
 
 // TakesUsers reports whether users may log in here: on submission listeners,
@@ -185,6 +193,8 @@ func (s *session) userAtMail() (*userLogin, error) {
 	switch {
 	case !s.told.User.IsZero() && s.needsLogin():
 		return s.toldUser()
+	case u != nil && u.how == byPassword:
+		return s.passwordAtMail(u)
 	case u == nil && (!s.ImplicitLogin || !s.needsLogin() || !s.takesUsers() || !s.certified):
 		return nil, nil
 	case u == nil:
@@ -220,7 +230,11 @@ func (s *session) logRefused(err error, reply string) {
 			r.Identity = e.Authenticated.LogString() // the one case where it is proved
 		}
 	}
-	maillog.LoginRefused(s.opts.Logger, s.log, r, s.shown(s.cred, err))
+	shown := s.shown(s.cred, err)
+	if e != nil && e.Reason.OfPassword() {
+		shown = maillog.Shown{} // it was no certificate that is refused
+	}
+	maillog.LoginRefused(s.opts.Logger, s.log, r, shown)
 }
 
 func (s *session) logLogin(l saslext.Login, how string) {

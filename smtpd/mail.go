@@ -80,12 +80,15 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 func (s *session) identify(tx *transaction, r *refusal) bool {
 	user, err := s.userAtMail()
 	switch {
+	case errors.Is(err, errLoginOld):
+		r.answer, r.detail = loginOld, err.Error()
+		return false
 	case err != nil:
 		r.answer, r.err = cannotJudge, err
 		return false
 	case user != nil:
-		s.actAs(tx, policy.Subject{User: user.Identity}, user.Identity.ASCIIDomain())
-		tx.auth = user.how == byAuth
+		s.actAs(tx, policy.Subject{User: user.Identity, Proved: user.proof()}, user.Identity.ASCIIDomain())
+		tx.auth = user.how == byAuth || user.how == byPassword
 		return s.mayUseSender(tx, r)
 	}
 	s.refreshCheck()

@@ -44,6 +44,8 @@ const (
 	unknownUser
 	mailboxUnclear
 	cannotJudge
+	notKnownWho
+	loginOld
 
 	authRefused
 	authTrouble
@@ -51,6 +53,8 @@ const (
 	authNotOffered
 	authTwice
 	authInMail
+	authBadMessage
+	authNoPasswords
 
 	answerCount
 )
@@ -94,6 +98,9 @@ var answers = [answerCount]struct {
 	mailboxUnclear: {450, 4, 1, "Cannot tell now whether there is such a mailbox, try again later", "mailbox-unclear"},
 	cannotJudge:    {451, 7, 5, "Cannot verify your certificate now, try again later", "cannot-judge"},
 
+	notKnownWho: {454, 7, 0, "Cannot find out now what you may send, try again later", "no-directory"},
+	loginOld:    {451, 7, 0, "Your login is too old, connect anew", "login-too-old"},
+
 	// With one, the caller's own identity is named.
 	senderNotOwned:   {553, 7, 1, "This sender address is not for", "sender-not-owned"},
 	recipientRefused: {550, 7, 1, "This recipient is not for", "recipient-refused"},
@@ -109,6 +116,9 @@ var answers = [answerCount]struct {
 	authNotOffered: {504, 5, 4, "Mechanism is not offered here", "not-offered"},
 	authTwice:      {503, 5, 1, "Authenticated already", "auth-twice"},
 	authInMail:     {503, 5, 1, "No AUTH within a mail transaction", "auth-in-mail"},
+
+	authBadMessage:  {501, 5, 4, "Malformed message of the mechanism", "bad-message"},
+	authNoPasswords: {534, 7, 9, "Users of this domain have no passwords here", "no-passwords"},
 }
 
 // reply makes the reply of a. about is what belongs behind the text: the

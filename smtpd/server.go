@@ -107,11 +107,13 @@ type Options struct {
 	Listeners       []Listener
 	MaxMessageBytes int64 // 0: 50 MiB
 	MaxRecipients   int   // RCPT commands taken per message; 0: 100
-	// Directory knows the groups that rules name. It is asked anew for each transaction;
-	// nil: where rules have groups, nobody gets anywhere.
+	// Directory knows what rules ask of users: groups, addresses, classes of quotas. It
+	// is asked anew for each transaction; nil: where rules need it, no user gets anywhere.
 	Directory func() policy.Directory
-	// Mailboxes asks the backends of relay domains that alone know their mailboxes; nil:
-	// nobody answers.
+	// Passwords says who may log in without a certificate.
+	Passwords Passwords
+	// Mailboxes asks whoever alone knows the mailboxes of relay domains, a backend or a
+	// directory; nil: nobody answers.
 	Mailboxes func(ctx context.Context, to mailaddr.Address) callout.Answer
 	// Quotas keeps the accounts of the quotas of rules and of StrangerQuotas, which are
 	// for peers without an identity; nil: there is nothing left in any.
@@ -132,6 +134,7 @@ type Options struct {
 type Server struct {
 	opts   Options
 	fronts map[string]*front
+	tries  tries
 }
 
 // front is one listener with its own wire.
@@ -158,7 +161,7 @@ func New(o Options) (*Server, error) {
 	if o.Counters == nil {
 		o.Counters = noCounters{}
 	}
-	s := &Server{opts: o, fronts: map[string]*front{}}
+	s := &Server{opts: o, fronts: map[string]*front{}, tries: newTries(o.Passwords, o.Now)}
 	for _, l := range o.Listeners {
 		f := &front{Server: s, Listener: l}
 		if f.believes() {

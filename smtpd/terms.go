@@ -12,12 +12,12 @@ import (
 // actAs makes who the subject of tx, with all that the rules may choose by.
 func (s *session) actAs(tx *transaction, who policy.Subject, identity string) {
 	who.Listener, who.Remote = s.listener(), s.remote
-	if identity != "" {
+	if identity != "" && who.Proved == 0 {
 		who.Proved = s.proof()
 	}
 	tx.trouble = nil
-	if !who.User.IsZero() && s.opts.Rules().UsesGroups() {
-		who.Groups, tx.trouble = s.groups(who)
+	if rules := s.opts.Rules(); !who.User.IsZero() && rules.UsesDirectory() {
+		tx.trouble = s.know(rules, &who)
 	}
 	tx.subject, tx.identity = who, identity
 	if as := s.opts.Rules().Terms(who).As; !as.IsNull() {
@@ -36,25 +36,24 @@ func (s *session) proof() policy.Proof {
 	return policy.ByCertificate
 }
 
-var errNoDirectory = errors.New("rules have groups, and nobody knows them")
+var errNoDirectory = errors.New("rules ask for what a directory knows, and there is none")
 
-// groups asks for the groups of a user; never nil without an error, since that would
-// be "not known" to the rules.
-func (s *session) groups(who policy.Subject) ([]string, error) {
+// know asks what the directory knows of a user.
+func (s *session) know(rules *policy.Rules, who *policy.Subject) error {
 	if s.opts.Directory == nil {
-		return nil, errNoDirectory
+		return errNoDirectory
 	}
-	groups, err := s.opts.Directory().Groups(s.ctx, who.User)
-	if groups == nil {
-		groups = []string{}
+	entry, err := s.opts.Directory().Lookup(s.ctx, who.User)
+	if err != nil {
+		return err
 	}
-	return groups, err
+	return rules.Know(who, entry)
 }
 
 // isKnown reports whether all is known that rules may choose by.
 func (t *transaction) isKnown(r *refusal) bool {
 	if t.trouble != nil {
-		r.answer, r.reason, r.detail = ownTrouble, "no-groups", t.trouble.Error()
+		r.answer, r.detail = notKnownWho, t.trouble.Error()
 	}
 	return t.trouble == nil
 }

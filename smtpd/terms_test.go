@@ -23,11 +23,11 @@ type groupList struct {
 	err   error
 }
 
-func (g groupList) Groups(_ context.Context, id saslext.Identity) ([]string, error) {
+func (g groupList) Lookup(_ context.Context, id saslext.Identity) (policy.Entry, error) {
 	if id.ASCIIDomain() == g.staff {
-		return []string{"staff"}, g.err
+		return policy.Entry{Groups: []string{"staff"}}, g.err
 	}
-	return nil, g.err
+	return policy.Entry{}, g.err
 }
 
 // ruled is a world where these rules stand before the usual ones.
@@ -57,9 +57,9 @@ func TestGroups(t *testing.T) {
 	}{
 		{"member", groupList{staff: "rick@partner.test"}, "250", "250"},
 		{"no member", groupList{staff: "eve@partner.test"}, "553 5.7.1 This sender address is not for rick@partner.test", "250"},
-		{"unknown", groupList{err: errors.New("ldap is away")}, "451 4.3.0", "451 4.3.0"},
-		{"member, and trouble", groupList{staff: "rick@partner.test", err: errors.New("ldap is away")}, "451 4.3.0", "451 4.3.0"},
-		{"no directory", nil, "451 4.3.0", "451 4.3.0"},
+		{"unknown", groupList{err: errors.New("ldap is away")}, "454 4.7.0", "454 4.7.0"},
+		{"member, and trouble", groupList{staff: "rick@partner.test", err: errors.New("ldap is away")}, "454 4.7.0", "454 4.7.0"},
+		{"no directory", nil, "454 4.7.0", "454 4.7.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := user("*@partner.test")
@@ -73,7 +73,7 @@ func TestGroups(t *testing.T) {
 			k.expect("MAIL", k.mail("ceo@partner.test"), c.want)
 			k.Reset()
 			k.expect("MAIL", k.mail("rick@partner.test"), c.own)
-			if c.own != "250" && (!strings.Contains(w.log.String(), "reason=no-groups") || strings.Contains(k.mail("x@y.test"), "ldap")) {
+			if c.own != "250" && (!strings.Contains(w.log.String(), "reason=no-directory") || strings.Contains(k.mail("x@y.test"), "ldap")) {
 				t.Errorf("the log is %s", w.log)
 			}
 		})

@@ -18,6 +18,7 @@ type SenderRules interface {
 	Recipient(s policy.Subject, from, to mailaddr.Address) policy.Verdict
 	Author(s policy.Subject, author mailaddr.Address) policy.Verdict
 	Terms(s policy.Subject) policy.Terms
+	Know(s *policy.Subject, e policy.Entry) error
 	RelayRecipient(to mailaddr.Address) (known bool, v policy.Verdict)
 }
 
@@ -25,7 +26,7 @@ type SenderRules interface {
 // Rules is required.
 type SenderExplainer struct {
 	Rules     SenderRules
-	Directory policy.Directory // nil: nobody is in a group
+	Directory policy.Directory // nil: nothing is known of anybody
 	Anybody   bool             // the listener takes mail for relay domains from anybody
 	// Reply is what the peer reads whom a verdict refuses at a step.
 	Reply func(step string, v policy.Verdict, identity string) string
@@ -39,6 +40,8 @@ type Sender struct {
 	Network   string   `json:"network,omitempty"`  // the peer's address, when it was given
 	Proved    string   `json:"proved,omitempty"`
 	Groups    []string `json:"groups,omitempty"`
+	Addresses []string `json:"addresses,omitempty"` // in the directory
+	Class     string   `json:"quota_class,omitempty"`
 	From      string   `json:"from"`
 	Recipient string   `json:"recipient"`
 	Author    string   `json:"author"` // in the From field
@@ -70,21 +73,32 @@ func (e *SenderExplainer) Explain(ctx context.Context, s policy.Subject, from, t
 		return r
 	}
 	if !s.User.IsZero() {
-		s.Groups = []string{}
-		if e.Directory != nil {
-			groups, err := e.Directory.Groups(ctx, s.User)
-			if err != nil {
-				r.Verdict, r.Step, r.Reason, r.Detail = Temporary, "MAIL", "no-groups", clean(err.Error())
-				return r
-			}
-			s.Groups = append(s.Groups, groups...)
-		}
-		for _, g := range s.Groups {
-			r.Groups = append(r.Groups, clean(g))
+		if err := e.know(ctx, &s, r); err != nil {
+			r.Verdict, r.Step, r.Reason, r.Detail = Temporary, "MAIL", "no-directory", clean(err.Error())
+			return r
 		}
 	}
 	e.judge(r, s, from, to, author)
 	return r
+}
+
+// know asks the directory about the user.
+func (e *SenderExplainer) know(ctx context.Context, s *policy.Subject, r *Sender) error {
+	var entry policy.Entry
+	if e.Directory != nil {
+		var err error
+		if entry, err = e.Directory.Lookup(ctx, s.User); err != nil {
+			return err
+		}
+	}
+	for _, g := range entry.Groups {
+		r.Groups = append(r.Groups, clean(g))
+	}
+	for _, a := range entry.Addresses {
+		r.Addresses = append(r.Addresses, clean(a.ASCII()))
+	}
+	r.Class = clean(entry.Quota)
+	return e.Rules.Know(s, entry)
 }
 
 // judge asks the rules in the order in which a session does.
@@ -146,6 +160,10 @@ func (r *Sender) Print(w io.Writer) error {
 	for _, g := range r.Groups {
 		t.line("group", g)
 	}
+	for _, a := range r.Addresses {
+		t.line("address", a)
+	}
+	t.line("class of quotas", r.Class)
 	t.line("From field", r.Author)
 	t.line("rule", r.Rule)
 	t.line("refused at", r.Step)

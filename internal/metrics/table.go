@@ -33,7 +33,7 @@ var (
 	tlsLabel  = label{"tls", []string{"none", "1.2", "1.3", other}}
 	classes   = label{"class", []string{"2xx", "3xx", "4xx", "5xx"}}
 	sources   = label{"source", []string{"extension", "certificate", "proxy"}}
-	logins    = label{"how", []string{"external", "implicit", "proxy"}}
+	logins    = label{"how", []string{"external", "implicit", "proxy", "plain"}}
 	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
 	caches    = label{"cache", []string{"hit", "miss"}}
 	methods   = label{"method", []string{"spf", "dkim", "dmarc"}}
@@ -64,6 +64,7 @@ var (
 	// refusals are those of package saslext, and what DNS says of the user's domain.
 	refusals = label{"reason", []string{
 		"proved", "bad-authzid", "no-certificate", "no-user", "bad-identity", "not-allowed", "unproved", "authzid-denied",
+		"bad-message", "no-passwords", "too-many-tries", "bad-password", "unchecked",
 		"weak-tls", "resumed", "no-name", "ambiguous-name", "forbidden-name", "bad-client-name", "name-mismatch",
 		"no-record", "unusable", "no-match", "insecure", "wildcard-forbidden", "bogus-dns", "failed-dns", "overloaded", other,
 	}}
@@ -90,7 +91,7 @@ var (
 			"That there is nothing to judge counts only where an identity was needed.",
 		[]label{sources, verdicts}}
 	loginsTotal = metric{"dancemta_logins_total", counter,
-		"Logins of users by how (AUTH EXTERNAL, implicit by certificate alone, or told by a proxy) and by the reason that the log shows.",
+		"Logins of users by how (AUTH EXTERNAL, implicit by certificate alone, told by a proxy, or AUTH PLAIN) and by the reason that the log shows.",
 		[]label{logins, refusals}}
 	repliesTotal = metric{"dancemta_replies_total", counter,
 		"SMTP replies by the class of their code.", []label{classes}}

@@ -9,8 +9,12 @@ import (
 	"dancemta/saslext"
 )
 
-// Own is the word for the user's own address.
-const Own = "own"
+// Own is the word for the user's own address, Listed for those in his entry of the
+// directory.
+const (
+	Own    = "own"
+	Listed = "directory"
+)
 
 type addressKind uint8
 
@@ -20,6 +24,7 @@ const (
 	ownAddress                       // "own"
 	oneAddress                       // "rick@example.org"
 	domainAddress                    // "@example.org", "*@*.example.org"
+	listedAddress                    // "directory"
 	madeAddress                      // "{label}@alerts.example.org", "{uid}@example.org"
 )
 
@@ -32,7 +37,7 @@ type AddressPattern struct {
 	domain pattern.Pattern // of domainAddress
 }
 
-// ParseAddressPattern reads "any", "own", one address, or all addresses of a
+// ParseAddressPattern reads "any", "own", "directory", one address, or all addresses of a
 // domain: "@example.org" is that domain alone, "@*.example.org" any domain below
 // it; "*@" may stand for "@". A star is one or more whole labels. In a local part
 // {label} stands for what the star of a client's rule took, {uid} for a user's uid.
@@ -45,10 +50,13 @@ func ParseAddressPattern(s string) (AddressPattern, error) {
 	case Own:
 		p.kind = ownAddress
 		return p, nil
+	case Listed:
+		p.kind = listedAddress
+		return p, nil
 	}
 	i := strings.LastIndexByte(s, '@')
 	if i < 0 {
-		return AddressPattern{}, fmt.Errorf("address pattern %q: no @, and neither %q nor %q", s, pattern.Any, Own)
+		return AddressPattern{}, fmt.Errorf("address pattern %q: no @, and none of %q, %q and %q", s, pattern.Any, Own, Listed)
 	}
 	var err error
 	switch local, domain := s[:i], s[i+1:]; {
@@ -99,6 +107,8 @@ func (p AddressPattern) matches(a mailaddr.Address, w owner) bool {
 		return w.owns(a)
 	case oneAddress:
 		return !a.IsNull() && a.Key() == p.key
+	case listedAddress:
+		return w.lists(a)
 	case madeAddress:
 		return p.made.makes(a, w)
 	case domainAddress:

@@ -345,7 +345,7 @@ func TestEndedRules(t *testing.T) {
 	if got := r.Unreachable(); len(got) != 1 || got[0] != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if r.UsesGroups() || !furtherRules(t, conditions).UsesGroups() {
+	if r.UsesDirectory() || !furtherRules(t, conditions).UsesDirectory() {
 		t.Error("groups")
 	}
 }

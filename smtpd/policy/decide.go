@@ -18,6 +18,10 @@ type Subject struct {
 	Proved   Proof            // how; zero: not known yet
 	Groups   []string         // of User; nil: not known yet
 	Remote   netip.Addr       // where the peer is; zero: not known yet
+
+	// What else a Directory knows of User; see Rules.Know.
+	Addresses []mailaddr.Address
+	Class     string
 }
 
 func (s Subject) isNobody() bool {
@@ -196,7 +200,7 @@ func (r *Rules) Author(s Subject, author mailaddr.Address) Verdict {
 
 // owner is s as the patterns of a rule see him.
 func (r *Rules) owner(rule Rule, s Subject) owner {
-	w := owner{user: s.User, as: rule.As, plain: r.plain}
+	w := owner{user: s.User, as: rule.As, listed: s.Addresses, plain: r.Plain}
 	if !s.Client.IsZero() {
 		w.label, _ = rule.Who.Star(s.Client)
 	}

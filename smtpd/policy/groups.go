@@ -15,8 +15,8 @@ type Groups map[string][]pattern.Pattern
 
 var _ Directory = Groups(nil)
 
-// Groups returns the groups of id in the order of the alphabet. It never fails.
-func (g Groups) Groups(_ context.Context, id saslext.Identity) ([]string, error) {
+// Lookup returns the groups of id in the order of the alphabet. It never fails.
+func (g Groups) Lookup(_ context.Context, id saslext.Identity) (Entry, error) {
 	names := []string{}
 	for name, members := range g {
 		if slices.ContainsFunc(members, func(p pattern.Pattern) bool { return p.MatchUser(id.UID, id.Domain) }) {
@@ -24,7 +24,7 @@ func (g Groups) Groups(_ context.Context, id saslext.Identity) ([]string, error)
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return Entry{Groups: names}, nil
 }
 
 // ParseMembers reads the members of a group: users, one pattern per line, with

@@ -25,9 +25,9 @@ func TestGroups(t *testing.T) {
 		"rick@example.org": {"all", "staff"}, "eve@example.org": {}, "x@sales.example.org": {"staff"},
 		"x@sub.sales.example.org": {}, "jürgen@xn--bcher-kva.example": {"staff"},
 	} {
-		got, err := g.Groups(t.Context(), user(t, who))
-		if err != nil || got == nil || !slices.Equal(got, want) {
-			t.Errorf("%s: %q, %v, want %q", who, got, err, want)
+		got, err := g.Lookup(t.Context(), user(t, who))
+		if err != nil || got.Groups == nil || !slices.Equal(got.Groups, want) {
+			t.Errorf("%s: %q, %v, want %q", who, got.Groups, err, want)
 		}
 	}
 	for text, want := range map[string]string{

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dancemta/internal/mailaddr"
@@ -12,10 +13,11 @@ import (
 
 // owner is who asks, as the address patterns of one rule see him.
 type owner struct {
-	user  saslext.Identity
-	as    mailaddr.Address // the local name that the rule gives; null: none
-	label string           // what the star of the rule took of a client's name; "" where there is none
-	plain func(mailaddr.Address) mailaddr.Address
+	user   saslext.Identity
+	as     mailaddr.Address   // the local name that the rule gives; null: none
+	label  string             // what the star of the rule took of a client's name; "" where there is none
+	listed []mailaddr.Address // in his entry of the directory
+	plain  func(mailaddr.Address) mailaddr.Address
 }
 
 // owns reports whether a is the asker's own address, or a subaddress of it where its
@@ -33,6 +35,14 @@ func (w owner) owns(a mailaddr.Address) bool {
 		}
 	}
 	return false
+}
+
+// lists reports whether a is one of the addresses in the asker's entry, or a subaddress
+// of one.
+func (w owner) lists(a mailaddr.Address) bool {
+	return !a.IsNull() && slices.ContainsFunc(w.listed, func(l mailaddr.Address) bool {
+		return !l.IsNull() && (l.Key() == a.Key() || l.Key() == w.plain(a).Key())
+	})
 }
 
 // template is an address with a placeholder in its local part.
@@ -97,8 +107,8 @@ type Subaddresses struct {
 	Delimiter string
 }
 
-// plain returns a without its subaddress.
-func (r *Rules) plain(a mailaddr.Address) mailaddr.Address {
+// Plain returns a without its subaddress.
+func (r *Rules) Plain(a mailaddr.Address) mailaddr.Address {
 	if r == nil || a.IsNull() || a.Domain().IsZero() {
 		return a
 	}

@@ -27,6 +27,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -70,6 +71,7 @@ const (
 	ByCertificate Proof = iota + 1 // the name stands in the certificate
 	ByExtension                    // the name was told by dane_clientid, and the certificate fits
 	ByProxy                        // a proxy has proved it, and told it
+	ByPassword                     // the directory takes the password for the user's
 )
 
 // String returns the word of the configuration and of logs; "" for the zero Proof.
@@ -81,15 +83,24 @@ func (p Proof) String() string {
 		return "extension"
 	case ByProxy:
 		return "proxy"
+	case ByPassword:
+		return "password"
 	}
 	return ""
 }
 
-// Directory knows the groups of users.
+// Directory knows users.
 type Directory interface {
-	// Groups returns the names of all groups that id is in; none is no error. An error
-	// says that they cannot be known now.
-	Groups(ctx context.Context, id saslext.Identity) ([]string, error)
+	// Lookup returns what is known of id; nothing is no error. An error says that it
+	// cannot be known now.
+	Lookup(ctx context.Context, id saslext.Identity) (Entry, error)
+}
+
+// Entry is what a Directory knows of a user.
+type Entry struct {
+	Groups    []string           // the names of all that he is in
+	Addresses []mailaddr.Address // that "directory" means in an address pattern
+	Quota     string             // the name of a class; "": none
 }
 
 // Authzid lets the users of From act as those of To.
@@ -115,7 +126,10 @@ type Options struct {
 	Subaddresses []Subaddresses
 	Postmaster   mailaddr.Address // always a known recipient
 	Hostname     dnsname.Name     // its postmaster is always a known recipient
-	Now          func() time.Time // for rules with an end; nil: time.Now
+	// Classes of quotas, which a Directory chooses from: the quotas of a user's class
+	// stand in place of those that a rule has for each identity.
+	Classes map[string][]Quota
+	Now     func() time.Time // for rules with an end; nil: time.Now
 }
 
 // Rules decides. It is safe for concurrent use; a nil Rules refuses everything.
@@ -123,6 +137,7 @@ type Rules struct {
 	rules        []Rule // the most specific first
 	now          func() time.Time
 	subaddresses []Subaddresses
+	classes      map[string][]Quota
 	authzid      []Authzid
 	relay        map[dnsname.Name]RelayDomain
 	postmaster   mailaddr.Address
@@ -133,7 +148,7 @@ type Rules struct {
 // literal labels, then those with a group, then the order of the file. Of rules for
 // networks alone the smaller network comes first. Its errors name the line.
 func New(o Options) (*Rules, error) {
-	r := &Rules{relay: map[dnsname.Name]RelayDomain{}, postmaster: o.Postmaster, hostname: o.Hostname, now: o.Now}
+	r := &Rules{relay: map[dnsname.Name]RelayDomain{}, postmaster: o.Postmaster, hostname: o.Hostname, now: o.Now, classes: maps.Clone(o.Classes)}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -142,6 +157,11 @@ func New(o Options) (*Rules, error) {
 			return nil, fmt.Errorf("subaddresses of %q: a pattern of users and a delimiter are needed", s.Domains)
 		}
 		r.subaddresses = append(r.subaddresses, s)
+	}
+	for name, quotas := range o.Classes {
+		if err := checkQuotas(quotas); name == "" || err != nil {
+			return nil, fmt.Errorf("class of quotas %q: %w", name, cmp.Or(err, errors.New("no name")))
+		}
 	}
 	for _, rule := range o.Rules {
 		rule, err := newRule(rule)
@@ -250,10 +270,8 @@ func (r Rule) check(who pattern.Pattern) error {
 	case who.IsZero(), who.IsAny(), slices.Contains(who.Labels(), "*"), who.IsUser() && !(one && uid != ""):
 		return errors.New("as is one name for one client or user: the pattern has no star")
 	}
-	for _, q := range r.Quotas {
-		if q.N < 1 || q.Per <= 0 || q.Of == "" || q.Each == "" {
-			return errors.New("an empty quota")
-		}
+	if err := checkQuotas(r.Quotas); err != nil {
+		return err
 	}
 	for _, n := range r.Networks {
 		if !n.IsValid() {
@@ -270,6 +288,8 @@ func (p AddressPattern) fits(who pattern.Pattern, as mailaddr.Address) error {
 		return errors.New("an empty address pattern")
 	case p.kind == ownAddress && !who.IsUser() && as.IsNull():
 		return errors.New(`"own" is for users, and for clients with as; others have no address of their own`)
+	case p.kind == listedAddress && !who.IsUser():
+		return errors.New(`"directory" is for users: nobody else has an entry there`)
 	case p.kind == madeAddress:
 		return p.made.fits(who)
 	}

@@ -28,7 +28,7 @@ func (r *Rules) RelayRecipient(to mailaddr.Address) (known bool, v Verdict) {
 		return true, Verdict{Allow: true}
 	case !relayed:
 		return false, Verdict{Reason: NotRelayDomain}
-	case d.Any || d.Recipients[to.Key()] || d.Recipients[r.plain(to).Key()]:
+	case d.Any || d.Recipients[to.Key()] || d.Recipients[r.Plain(to).Key()]:
 		return true, Verdict{Allow: true}
 	case d.Backend:
 		return true, Verdict{Reason: AskBackend}

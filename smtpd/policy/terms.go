@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -62,7 +63,26 @@ func (r *Rules) Terms(s Subject) Terms {
 	if allow == nil {
 		return Terms{}
 	}
-	return Terms{Rule: allow.name(), As: allow.As, Size: allow.Size, Quotas: allow.Quotas}
+	return Terms{Rule: allow.name(), As: allow.As, Size: allow.Size, Quotas: r.quotas(*allow, s)}
+}
+
+// quotas are those of a rule, or of the class of s for each identity.
+func (r *Rules) quotas(rule Rule, s Subject) []Quota {
+	class, ok := r.classes[s.Class]
+	if !ok || s.Class == "" {
+		return rule.Quotas
+	}
+	kept := slices.DeleteFunc(slices.Clone(rule.Quotas), func(q Quota) bool { return q.Each == EachIdentity })
+	return append(kept, class...)
+}
+
+func checkQuotas(quotas []Quota) error {
+	for _, q := range quotas {
+		if q.N < 1 || q.Per <= 0 || q.Of == "" || q.Each == "" {
+			return errors.New("an empty quota")
+		}
+	}
+	return nil
 }
 
 // Key is whom a quota counts for when s sends: the same words for the same account.
@@ -120,7 +140,26 @@ func domainKey(s Subject) string {
 	return "domain " + name
 }
 
-// UsesGroups reports whether any rule has a group, so that a Directory must be asked.
-func (r *Rules) UsesGroups() bool {
-	return r != nil && slices.ContainsFunc(r.rules, func(rule Rule) bool { return rule.Group != "" })
+// UsesDirectory reports whether any rule asks for what only a Directory knows.
+func (r *Rules) UsesDirectory() bool {
+	if r == nil {
+		return false
+	}
+	listed := func(p AddressPattern) bool { return p.kind == listedAddress }
+	return len(r.classes) > 0 || slices.ContainsFunc(r.rules, func(rule Rule) bool {
+		return rule.Group != "" || slices.ContainsFunc(slices.Concat(rule.From, rule.To, rule.Authors), listed)
+	})
+}
+
+// Know takes over into s what a Directory knows of its user. A class that is not known
+// here is an error: nobody can say what it would allow.
+func (r *Rules) Know(s *Subject, e Entry) error {
+	s.Groups, s.Addresses, s.Class = append([]string{}, e.Groups...), e.Addresses, e.Quota
+	if r == nil || e.Quota == "" || len(r.classes) == 0 {
+		return nil
+	}
+	if _, ok := r.classes[e.Quota]; !ok {
+		return fmt.Errorf("no class of quotas is called %q", e.Quota)
+	}
+	return nil
 }
