@@ -379,6 +379,9 @@ type Limits struct {
 	// limits.recipients: recipients of one message. Default 100, the least that
 	// RFC 5321 4.5.3.1.8 permits.
 	Recipients int `toml:"recipients"`
+	// limits.hops: Received fields that a message may bring; with more it is refused as
+	// a loop. Default 100, the least that RFC 5321 6.3 recommends.
+	Hops int `toml:"hops"`
 	// limits.connections: sessions at once over all listeners; further ones are
 	// told 421. From three quarters of them on, whoever is silent for ten seconds loses
 	// his. Each may take 256 KiB of memory. Default 1000.

@@ -74,7 +74,7 @@ func defaults() *Config {
 		DANE: DANE{ExtensionType: 65500},
 		DNS:  DNS{Trust: Validate, Timeout: Duration{5 * time.Second}},
 		Limits: Limits{
-			MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, ConnectionsPerAddress: 100, ConnectionsPerNetwork: 300,
+			MessageSize: Size{50 << 20}, Recipients: 100, Hops: 100, Connections: 1000, ConnectionsPerAddress: 100, ConnectionsPerNetwork: 300,
 			Commands: 100_000, Errors: 10, ConnectionBytes: Size{16 << 30}, ConnectionTime: Duration{time.Hour}, DataRate: 128,
 			FreeSpace: Size{64 << 20}, FreeInodes: 1000, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{120, time.Minute}, LookupRatePerZone: Rate{600, time.Minute},

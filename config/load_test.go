@@ -137,7 +137,7 @@ func TestFull(t *testing.T) {
 		},
 		Limits: Limits{MessageSize: Size{50 << 20}, Recipients: 100, Connections: 1000, ConnectionsPerAddress: 40, ConnectionsPerNetwork: 80,
 			Handshakes: 200, Commands: 5000, Errors: 20, ConnectionBytes: Size{1 << 30}, ConnectionTime: minutes(30), DataRate: 256,
-			Memory: Size{1 << 30}, FreeSpace: Size{128 << 20}, FreeInodes: 2000,
+			Memory: Size{1 << 30}, FreeSpace: Size{128 << 20}, FreeInodes: 2000, Hops: 120,
 			MessagesPerAddress: []Quota{{1000, time.Hour}}, RecipientsPerAddress: []Quota{{5000, time.Hour}, {20000, 24 * time.Hour}}, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{2, time.Second}, LookupRatePerZone: Rate{36000, time.Hour}},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, Duration{36 * time.Hour}, 50, 5, Rate{600, time.Minute}},

@@ -6,10 +6,6 @@ import (
 	"io"
 )
 
-// maxHops is how many Received fields a message may bring. RFC 5321 6.3 wants at
-// least 100; a loop reaches that within minutes.
-const maxHops = 100
-
 // Errors of inspector.
 var (
 	errHops   = errors.New("too many Received fields")
@@ -18,11 +14,12 @@ var (
 
 // inspector passes a message through unchanged and keeps nothing of it. It ends
 // the message with errTooBig after left octets, and with errHops when the
-// header holds more than maxHops Received fields.
+// header holds more than max Received fields.
 type inspector struct {
 	r     io.Reader
 	left  int64 // octets that may still come
 	size  int64 // octets that came
+	max   int   // hops that are allowed
 	hops  int
 	at    int   // octets of receivedField matched in this line; skipLine: another field
 	body  bool  // the header is over
@@ -44,7 +41,7 @@ func (i *inspector) Read(p []byte) (int, error) {
 		return 0, errTooBig
 	}
 	i.scan(p[:n])
-	if i.hops > maxHops {
+	if i.hops > i.max {
 		return 0, errHops
 	}
 	return n, err

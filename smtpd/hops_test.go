@@ -32,7 +32,7 @@ func TestInspectorCountsReceived(t *testing.T) {
 			name string
 			wrap func(io.Reader) io.Reader
 		}{{"whole", func(r io.Reader) io.Reader { return r }}, {"octets", iotest.OneByteReader}, {"halves", iotest.HalfReader}} {
-			in := &inspector{r: chunk.wrap(strings.NewReader(c.message)), left: 1 << 20}
+			in := &inspector{r: chunk.wrap(strings.NewReader(c.message)), left: 1 << 20, max: 100}
 			out, err := io.ReadAll(in)
 			if err != nil || string(out) != c.message {
 				t.Errorf("%s in %s: %v, %d octets of %d", c.name, chunk.name, err, len(out), len(c.message))
@@ -58,7 +58,7 @@ func TestInspectorRefuses(t *testing.T) {
 		{"one octet more", strings.NewReader("123456"), 5, errTooBig, nil},
 		{"gone", io.MultiReader(strings.NewReader("1234"), iotest.ErrReader(gone)), 5, gone, gone},
 	} {
-		in := &inspector{r: c.r, left: c.left}
+		in := &inspector{r: c.r, left: c.left, max: 100}
 		if _, err := io.Copy(io.Discard, in); err != c.want || in.fault != c.fault {
 			t.Errorf("%s: %v, fault %v", c.name, err, in.fault)
 		}

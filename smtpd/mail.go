@@ -65,6 +65,10 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 	case opts.Size > s.opts.MaxMessageBytes:
 		r.answer = tooBig // RFC 1870 6.1
 	default:
+		if err := s.room(opts.Size); err != nil {
+			r.answer, r.detail = storeAnswer(err), err.Error() // RFC 1870 6.1
+			break
+		}
 		tx := &transaction{id: queue.NewID(), sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}}
 		r.sender = sender.ASCII()
 		if s.identify(tx, &r) && s.tellMilters(tx, &r) {
@@ -73,6 +77,14 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 		}
 	}
 	return s.refuse(r)
+}
+
+// room says whether a message of this size could be kept now.
+func (s *session) room(size int64) error {
+	if s.opts.Room == nil {
+		return nil
+	}
+	return s.opts.Room(size)
 }
 
 // identify finds out who begins tx, as far as MAIL must know it, and whether he
@@ -263,7 +275,7 @@ func (s *session) Data(body io.Reader) (err error) {
 	}
 	env := s.envelope(tx)
 	header := s.trace(tx, env).field()
-	in := &inspector{r: body, left: s.maxBytes(tx)}
+	in := &inspector{r: body, left: s.maxBytes(tx), max: s.opts.MaxHops}
 	message := readHead(in)
 	env.TLSOptional = !env.RequireTLS && message.tlsOptional() // RFC 8689 4.1: the parameter wins
 	a, err := s.keep(tx, &env, header, message)

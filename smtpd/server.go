@@ -84,6 +84,7 @@ type Verifier = door.Verifier
 const (
 	defaultMessageBytes = 50 << 20 // what large providers take
 	defaultRecipients   = 100      // the least that RFC 5321 4.5.3.1.8 permits
+	defaultHops         = 100      // the least that RFC 5321 6.3 recommends; a loop reaches it within minutes
 )
 
 // Options of New. Hostname, Postmaster, Queue, Verifier, Rules and Listeners
@@ -107,6 +108,10 @@ type Options struct {
 	Listeners       []Listener
 	MaxMessageBytes int64 // 0: 50 MiB
 	MaxRecipients   int   // RCPT commands taken per message; 0: 100
+	MaxHops         int   // Received fields that a message may bring; 0: 100
+	// Room says whether a message of some octets could be kept; it is asked at MAIL,
+	// with 0 where nobody has told a size. nil: only Queue.Accept knows.
+	Room func(size int64) error
 	// Directory knows what rules ask of users: groups, addresses, classes of quotas. It
 	// is asked anew for each transaction; nil: where rules need it, no user gets anywhere.
 	Directory func() policy.Directory
@@ -154,6 +159,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.MaxRecipients <= 0 {
 		o.MaxRecipients = defaultRecipients
+	}
+	if o.MaxHops <= 0 {
+		o.MaxHops = defaultHops
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -278,7 +278,8 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Rules:           func() *policy.Rules { return p.live.Load().rules },
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
 		Inbound:         p.inbound(),
-		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients,
+		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients, MaxHops: p.cfg.Limits.Hops,
+		Room:      p.room,
 		Mailboxes: p.mailboxes(),
 		Directory: func() policy.Directory { return p.live.Load().groups },
 		Quotas:    p.quotas.Quotas, StrangerQuotas: strangerQuotas(p.cfg.Limits), OnOverQuota: p.tellOfQuotas(),
@@ -297,6 +298,12 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		o.Listeners = append(o.Listeners, listener)
 	}
 	return o
+}
+
+// room says whether the store's disk could take a message of some octets.
+func (p *parts) room(size int64) error {
+	l := p.cfg.Limits
+	return boltstore.Room(string(p.cfg.StateDir), uint64(l.FreeSpace.Bytes+size), uint64(l.FreeInodes))
 }
 
 func smtpListener(l config.Listener, c config.DANE) smtpd.Listener {

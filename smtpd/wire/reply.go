@@ -122,6 +122,8 @@ func clean(text string) string {
 	return foreign.ASCII(strings.TrimRight(text, "\r"), maxReplyText)
 }
 
+const maxRcptMax = 999_999 // RFC 9422 3.2: six digits
+
 // extensions writes the reply to EHLO. Of go-smtp's list only the mechanisms are
 // taken over.
 func (c *Conn) extensions(r reply) string {
@@ -131,7 +133,7 @@ func (c *Conn) extensions(r reply) string {
 	}
 	list := []string{c.link.srv.cfg.Hostname, "PIPELINING", size, "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN"}
 	if n := c.link.srv.cfg.MaxRecipients; n > 0 {
-		list = append(list, "LIMITS RCPTMAX="+strconv.Itoa(n)) // RFC 9422 3.1
+		list = append(list, "LIMITS RCPTMAX="+strconv.Itoa(min(n, maxRcptMax)))
 	}
 	switch {
 	case c.tls != nil:
