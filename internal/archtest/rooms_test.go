@@ -18,7 +18,7 @@ var rooms = map[string]string{
 
 	"config":          "internal/dnsname internal/mailaddr internal/pattern", // words and shapes, none of the parts
 	"smtpd":           "smtpd/wire smtpd/milter smtpd/policy smtpd/callout smtpd/proxy queue saslext saslext/door daneclient internal/crowd internal/dnsname internal/limit internal/mailaddr internal/maillog internal/msgauth",
-	"smtpd/wire":      "internal/crowd internal/foreign",                             // sockets, lines and TLS: no mail
+	"smtpd/wire":      "internal/crowd internal/foreign internal/limit",              // sockets, lines and TLS: no mail
 	"smtpd/proxy":     "daneclient internal/dnsname internal/pattern saslext",        // headers before SMTP: no sessions, no rules
 	"smtpd/milter":    "internal/foreign internal/mailaddr",                          // asks and edits: no sessions, no queue
 	"smtpd/callout":   "internal/limit internal/recall",                              // answers and how long they hold: no SMTP, no mail

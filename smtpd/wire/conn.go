@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"dancemta/internal/crowd"
 )
 
 // Conn is one phase, plaintext or TLS, of one connection: the net.Conn that
@@ -164,7 +166,7 @@ func (c *Conn) shut() {
 		_ = c.tls.CloseWrite() // close_notify, so that the peer can tell an end from a cut
 	}
 	if c.linger {
-		c.link.linger()
+		crowd.Linger(c.link.raw)
 	}
 	c.link.close()
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dancemta/internal/crowd"
+	"dancemta/internal/limit"
 )
 
 // link is one socket from accept to close. It carries one Conn, and after
@@ -67,7 +66,7 @@ func (k *link) start() {
 // secure does the handshake and begins the TLS phase. When it fails the
 // connection is over: never a plaintext reply, never a way back (RFC 3207 4.1).
 func (k *link) secure(greet bool) {
-	socket := &frugal{Conn: k.raw, left: handshakeBytes}
+	socket := limit.NewHandshake(k.raw)
 	conn := tls.Server(socket, k.srv.cfg.TLS)
 	_ = k.raw.SetDeadline(time.Time{}) // the last one was for a command
 	// Callbacks of the configuration get ctx, too.
@@ -75,35 +74,13 @@ func (k *link) secure(greet bool) {
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		k.report(HandshakeFailed, err)
-		k.linger() // a client of TLS 1.3 may have said EHLO before our alert reaches it
+		crowd.Linger(k.raw) // a client of TLS 1.3 may have said EHLO before our alert reaches it
 		k.close()
 		return
 	}
-	socket.left = math.MaxInt
+	socket.Done()
 	k.place.EndHandshake()
 	k.serve(newConn(k, conn, greet))
-}
-
-// handshakeBytes bounds what a client may say in a handshake. crypto/tls takes
-// Certificate messages of 256 KiB and keeps the whole message as long as the
-// connection, whatever extensions fill it. An honest handshake has 10 KiB.
-const handshakeBytes = 64 << 10
-
-var errHandshakeBytes = errors.New("more than 64 KiB in a handshake")
-
-// frugal is a socket from which only so many octets may be read.
-type frugal struct {
-	net.Conn
-	left int
-}
-
-func (f *frugal) Read(b []byte) (int, error) {
-	if f.left == 0 {
-		return 0, errHandshakeBytes
-	}
-	n, err := f.Conn.Read(b[:min(len(b), f.left)])
-	f.left -= n
-	return n, err
 }
 
 // serve lets a go-smtp server of its own run on c. It returns as soon as
@@ -142,22 +119,6 @@ func (k *link) close() {
 func (k *link) cut() {
 	k.stop()
 	k.raw.Close()
-}
-
-const (
-	lingerTime  = 2 * time.Second // two round trips of a bad line
-	lingerBytes = 1 << 20         // what may have been under way
-)
-
-// linger lets the peer read our last reply: closing a socket with unread input
-// makes the kernel send a reset, which takes the reply away from the peer.
-func (k *link) linger() {
-	half, ok := k.raw.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	_ = k.raw.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.CopyN(io.Discard, k.raw, lingerBytes)
 }
 
 // hurry shortens a wait that has begun already, because the crowd is dense now. One
