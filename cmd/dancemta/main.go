@@ -53,7 +53,7 @@ delivers it onward. "dancemta demo" shows all of it on this machine alone.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(err, fmt.Sprintf("%q lists the flags", c.CommandPath()+" --help"))
 	})
-	addGroup(root, "Run a server:", newServe(), newCheck(), newStatus(), newQueue())
+	addGroup(root, "Run a server:", newServe(), newCheck(), newStatus(), newQueue(), newLog())
 	addGroup(root, "Ask why:", newExplain(), newProbe(), newVerify())
 	addGroup(root, "Make keys, certificates and DNS records:", newKey(), newTLSA(), newUserCert(), newDKIM())
 	addGroup(root, "Send mail:", newSend())

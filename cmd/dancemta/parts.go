@@ -37,6 +37,8 @@ type parts struct {
 	path string // of the configuration
 	cfg  *config.Config
 	log  *slog.Logger
+	// level is that of log, which may change while the server runs; nil: it stays.
+	level *slog.LevelVar
 	// looks: these parts serve nobody, and write nothing beside a server that runs.
 	looks bool
 

@@ -52,7 +52,7 @@ key      = "s._domainkey.example.test.pem"
 	if code != exitOK || !strings.HasPrefix(text, "DKIM-Signature: ") {
 		t.Errorf("exit %d: %s", code, text)
 	}
-	for _, want := range []string{"Subject: Quota used up: 1 account at mx.example.test\r\n", "\r\naddress 127.0.0.1/32\r\n", "quota  1/h messages of one identity\r\n", "rule   127.0.0.0/8 (line "} {
+	for _, want := range []string{"Subject: Quota used up: 1 account at mx.example.test\r\n", "\r\naddress 127.0.0.1/32\r\n", "quota  1/h messages of one identity\r\n", `rule   "127.0.0.0/8" (line 15)`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s\nhas no %q", text, want)
 		}

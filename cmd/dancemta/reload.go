@@ -48,6 +48,7 @@ func (p *parts) reload() {
 	p.verifier.SetRoots(roots) // and forgets what rested on the old anchors
 	p.own.set(ownIdentities(cfg))
 	p.live.Store(l) // last: new rules make sessions ask for their identity again
+	p.setLogLevel(cfg.Log.Level)
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
 }
 
@@ -61,7 +62,7 @@ func needRestart(old, new *config.Config) []string {
 		{"hostname", old.Hostname, new.Hostname},
 		{"postmaster", old.Postmaster, new.Postmaster},
 		{"state_dir", old.StateDir, new.StateDir},
-		{"log", old.Log, new.Log},
+		{"log", old.Log.Format, new.Log.Format}, // its level is not
 		{"tls", old.TLS, new.TLS},
 		{"listener", old.Listeners, new.Listeners},
 		{"proxy", old.Proxies, new.Proxies},

@@ -39,8 +39,8 @@ func newServe() *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server in the foreground; the log goes to standard error.
 
-SIGHUP reads rules, relay domains, recipient files, the certificate, DKIM keys and the
-trust anchors again; a mistake in them keeps the old ones. SIGTERM stops: sessions may
+SIGHUP reads rules, relay domains, recipient files, the certificate, DKIM keys, the
+trust anchors and the log level again; a mistake in them keeps the old ones. SIGTERM stops: sessions may
 end their message, deliveries too, the queue stays on disk.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -66,7 +66,8 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, stderr)
+	level := new(slog.LevelVar)
+	log := newLeveledLogger(cfg.Log, stderr, level)
 	ears, err := listenAll(cfg.Listeners)
 	if err != nil {
 		return err
@@ -85,11 +86,13 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 		return err
 	}
 	defer p.close()
+	p.level = level
 	control, err := admin.Listen(filepath.Join(string(cfg.StateDir), socketName))
 	if err != nil {
 		return unavailable(err)
 	}
 	p.serveStatus(ears)
+	p.serveLogLevel()
 	p.admin.Serve(control)
 	for _, e := range ears {
 		maillog.Listening(log, e.name, e.Addr().String())
@@ -173,10 +176,13 @@ func (p *parts) selfTest(ctx context.Context) {
 }
 
 func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		panic(err) // config knows only words that slog knows
-	}
+	return newLeveledLogger(c, w, new(slog.LevelVar))
+}
+
+// newLeveledLogger makes a log whose level, that of c at first, may change while it is
+// written.
+func newLeveledLogger(c config.Log, w io.Writer, level *slog.LevelVar) *slog.Logger {
+	level.Set(slogLevel(c.Level))
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == config.JSON {
 		return slog.New(slog.NewJSONHandler(w, o))

@@ -26,6 +26,11 @@ func Reloaded(l *slog.Logger, needRestart []string) {
 	emit(l, slog.LevelInfo, "configuration reloaded", slog.String("need_restart", strings.Join(needRestart, " ")))
 }
 
+// Level: the least weight of the lines that are written has changed.
+func Level(l *slog.Logger, level, before string) {
+	emit(l, slog.LevelInfo, "log level", slog.String("level", level), slog.String("before", before))
+}
+
 // ReloadRefused: the file has a mistake, and nothing has changed.
 func ReloadRefused(l *slog.Logger, err error) {
 	emit(l, slog.LevelError, "configuration not reloaded: the old one stays", slog.String("error", errText(err)))
