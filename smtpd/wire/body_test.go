@@ -141,6 +141,60 @@ func TestBorders(t *testing.T) {
 	})
 }
 
+// TestRefusedBorders does the same with chunks that are refused: their octets are
+// never taken for commands, wherever a read ends.
+func TestRefusedBorders(t *testing.T) {
+	in := "EHLO x\r\nBDAT 6\r\nQUIT\r\nMAIL FROM:<a@b>\r\nBDAT 8 LAST\r\n\nQUIT\r\n\x00RCPT TO:<c@d>\r\nBDAT 3\r\n12\rBDAT 8 LAST\r\n\nQUIT\r\nxBDAT 6\r\nRSET\r\nNOOP\r\n"
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config, r *recorder) { r.maxBytes = 10 })
+		for i := range len(in) {
+			p := w.dial()
+			p.send(in[:i])
+			p.send(in[i:])
+			if got, want := p.codes(), "220, 250, 503 5.5.1, 250 2.1.0, 554 5.5.1, 250 2.1.5, 250 2.0.0, 552 5.3.4, 503 5.5.1, 250 2.0.0"; got != want {
+				t.Errorf("cut at %d: %s", i, got)
+			}
+			p.close()
+		}
+		w.shut()
+		if n := len(w.rec.accepted()); n != 0 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// TestSmugglingBorders cuts each of the sequences at every place in two writes,
+// inside TLS too: what is left over of a read is judged with the next.
+func TestSmugglingBorders(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			for name, s := range smuggled {
+				in := "body" + s + "MAIL FROM:<evil@x>\r\n"
+				for i := range len("body" + s) {
+					p := w.dial()
+					if secure {
+						p.close()
+						p = w.dialTLS()
+					}
+					p.send("EHLO x\r\n" + envelope + "DATA\r\n")
+					p.take()
+					p.send(in[:i+1])
+					p.send(in[i+1:])
+					if got := p.codes(); got != "550 5.5.2" || !p.isClosed() {
+						t.Errorf("%s cut at %d: %s, closed %v", name, i, got, p.isClosed())
+					}
+					p.close()
+				}
+			}
+			w.shut()
+			if n := len(w.rec.accepted()); n != 0 {
+				t.Errorf("%d messages", n)
+			}
+		})
+	}
+}
+
 // TestTruncated: a body that the peer leaves does not end (RFC 3030 2, RFC 5321 3.8).
 func TestTruncated(t *testing.T) {
 	for _, send := range []string{"DATA\r\n", "DATA\r\nab", "DATA\r\nab\r\n", "DATA\r\nab\r\n.", "DATA\r\nab\r\n.\r",
