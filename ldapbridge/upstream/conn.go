@@ -194,6 +194,7 @@ func (c *conn) replies() error {
 				err = e
 			}
 		}
+		r.release()
 		if err != nil {
 			return err
 		}

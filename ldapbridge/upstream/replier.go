@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"dancemta/ldapbridge/message"
@@ -13,31 +14,47 @@ import (
 type replier struct {
 	c      *conn
 	limits message.Limits
-	buffer []byte // of the message that is read
-	out    []byte
-	done   []Done
+	*buffers
+	done []Done
 }
 
-// keptBuffer is what a quiet connection may keep of its buffers.
-const keptBuffer = 1 << 10
+// buffers are what a connection has only while something comes.
+type buffers struct {
+	message []byte // the one that is read
+	out     []byte
+}
+
+var spare = sync.Pool{New: func() any { return new(buffers) }}
+
+// maxSpare is what buffers may have grown to and be used again: a batch, and the
+// entry beyond it.
+const maxSpare = 4 * batch
+
+func (r *replier) release() {
+	if cap(r.message) <= maxSpare && cap(r.out) <= maxSpare {
+		spare.Put(r.buffers)
+	}
+	r.buffers = nil
+}
 
 // collect reads messages while there are any without waiting. out may hold good ones
 // when it fails.
 func (r *replier) collect() error {
+	r.buffers = spare.Get().(*buffers)
 	r.out, r.done = r.out[:0], r.done[:0]
 	// The deadline that await had may come in the middle of a message.
 	if err := r.c.gate.SetReadDeadline(time.Now().Add(r.c.pool.o.Silence)); err != nil {
 		return err
 	}
 	for {
-		m, err := message.ReadInto(r.buffer, r.c.in, r.limits)
+		m, err := message.ReadInto(r.message, r.c.in, r.limits)
 		if errors.Is(err, message.ErrTooBig) {
 			return fmt.Errorf("%w: %w", ErrTooLarge, err)
 		}
 		if err != nil {
 			return err
 		}
-		r.buffer = m.Buffer()
+		r.message = m.Buffer()
 		if err := r.take(m); err != nil {
 			return err
 		}
@@ -160,12 +177,6 @@ func (r *replier) deliver() error {
 	var err error
 	if wanted {
 		err = l.sink.Replies(r.out, r.done)
-	}
-	if cap(r.out) > keptBuffer {
-		r.out = nil
-	}
-	if cap(r.buffer) > keptBuffer {
-		r.buffer = nil
 	}
 	return c.delivered(err)
 }
