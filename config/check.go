@@ -27,6 +27,7 @@ func check(c *Config, f *faults) {
 	checkSources(c, f)
 	checkRules(c, f)
 	checkGroups(c, f)
+	checkDirectory(c, f)
 	checkAuthzid(c, f)
 	checkLDAP(c, f)
 	checkLDAPRules(c, f)
@@ -130,7 +131,7 @@ func checkRelayDomains(c *Config, f *faults) {
 	for i, d := range c.RelayDomains {
 		path := fmt.Sprintf("relay_domain[%d]", i)
 		f.required(path+".domain", "the part after @")
-		f.required(path+".recipients", `"file", "probe" or "any"`)
+		f.required(path+".recipients", `"file", "directory", "probe" or "any"`)
 		if d.Domain != (dnsname.Name{}) {
 			f.unique(seen, d.Domain.String(), path+".domain", "write each domain once")
 		}
@@ -143,6 +144,9 @@ func checkRelayDomains(c *Config, f *faults) {
 			f.key(path+".recipients_file", `missing, and recipients is "file"`, "add recipients_file, a list of mailboxes")
 		case d.Recipients != "" && d.Recipients != RecipientsFile && hasFile:
 			f.key(path+".recipients_file", fmt.Sprintf("is not read, since recipients is %q", d.Recipients), `write recipients = "file", or drop recipients_file`)
+		}
+		if d.Recipients == RecipientsDirectory && !f.index.has("directory") {
+			f.key(path+".recipients", `"directory" needs one`, "add [directory], or write where the mailboxes are known")
 		}
 		switch {
 		case d.Recipients == RecipientsProbe && len(d.NextHop) == 0 && len(c.Routes) == 0:

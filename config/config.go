@@ -44,6 +44,7 @@ type Config struct {
 	Authzid      []Authzid     `toml:"authzid"`
 	Groups       []Group       `toml:"group"`
 	Subaddresses []Subaddress  `toml:"subaddress"`
+	QuotaClasses []QuotaClass  `toml:"quota_class"`
 	LDAP         LDAP          `toml:"ldap"`
 	LDAPRules    []LDAPRule    `toml:"ldap_rule"`
 	Limits       Limits        `toml:"limits"`
@@ -53,6 +54,7 @@ type Config struct {
 	DKIM         []DKIM        `toml:"dkim"`
 
 	Authentication Authentication `toml:"authentication"`
+	Directory      Directory      `toml:"directory"`
 
 	TLSReports TLSReports `toml:"tls_reports"`
 	Metrics    Metrics    `toml:"metrics"`
@@ -202,7 +204,7 @@ type RelayDomain struct {
 	// domain (required): the part after @, exactly. Unique.
 	Domain dnsname.Name `toml:"domain"`
 	// recipients (required): "file" (only the mailboxes in recipients_file exist),
-	// "probe" (its next hop is asked by RCPT, and answers hold for up to an hour) or "any" (every local part does; then spam to made-up names is taken too).
+	// "directory" (only those that directory.recipient_filter finds), "probe" (its next hop is asked by RCPT, and answers hold for up to an hour) or "any" (every local part does; then spam to made-up names is taken too).
 	Recipients Recipients `toml:"recipients"`
 	// recipients_file: one address or local part per line, # begins a comment.
 	// Read again on SIGHUP.
@@ -296,11 +298,11 @@ type Rule struct {
 	// "2001:db8::/64". Without who the rule is for machines that prove nothing: they get
 	// no identity by it, and a rule for who they are comes first. Default: anywhere.
 	Network []Network `toml:"network"`
-	// group: the users must be in this [[group]].
+	// group: the users must be in this [[group]], by its file or by the directory.
 	Group string `toml:"group"`
 	// proved: how the identity must have been proved: "certificate" (its name stands in
-	// the certificate), "extension" (it was told by dane_clientid) or "proxy" (a
-	// [[proxy]] has told it). Default: however.
+	// the certificate), "extension" (it was told by dane_clientid), "proxy" (a [[proxy]]
+	// has told it) or "password" (the directory took it for the user's). Default: however.
 	Proved []Proof `toml:"proved"`
 	// until: the last day of the rule, as "2026-12-31", in UTC; from then on it is as if
 	// it were not there. Default: no end.
@@ -309,7 +311,8 @@ type Rule struct {
 	// all, for clients and networks those of kind "relay".
 	Listeners []string `toml:"listeners"`
 	// from: envelope senders. With "allow" a demand, with "deny" a condition.
-	// Forms: "any", "own" (the user's own address), "rick@example.org",
+	// Forms: "any", "own" (the user's own address), "directory" (those in his entry of the
+	// [directory]), "rick@example.org",
 	// "@example.org", "*@*.example.org", and made from the name: "{uid}@example.org" for
 	// users, "{label}@alerts.example.org" for clients, where {label} is what the star of
 	// who stands for. Default for users: ["own"]; a rule that allows a client or a
@@ -343,13 +346,17 @@ type Rule struct {
 	RecipientsPerAddress []Quota `toml:"recipients_per_address"`
 }
 
-// Group is a list of users for rules, a [[group]] table.
+// Group is a set of users for rules, a [[group]] table: those in its file, and those whom
+// the [directory] has in it.
 type Group struct {
 	// name (required): how rules call it. Unique.
 	Name string `toml:"name"`
-	// members_file (required): users, as "rick@example.org" or "*@sales.example.org",
+	// members_file: users, as "rick@example.org" or "*@sales.example.org",
 	// one per line; # begins a comment. Read again on SIGHUP.
 	MembersFile Path `toml:"members_file"`
+	// directory: the group as the [directory] names it: a value of group_attribute, or the
+	// DN of the group's entry, as "cn=press,ou=groups,dc=example,dc=org". Case does not matter.
+	Directory string `toml:"directory"`
 }
 
 // Subaddress says that a domain's mailboxes have subaddresses (RFC 5233): with "+",

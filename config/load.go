@@ -88,6 +88,10 @@ func defaults() *Config {
 			ReplyTimeout: Duration{5 * time.Minute}, ReplySize: Size{16 << 20}},
 
 		Authentication: Authentication{DMARC: DMARCMark},
+		Directory: Directory{
+			RecipientFilter: "(mail={address})", Cache: Duration{5 * time.Minute}, NegativeCache: Duration{time.Minute}, Timeout: Duration{5 * time.Second},
+			Connections: 4, PasswordRatePerUser: Rate{20, time.Minute}, PasswordRatePerAddress: Rate{60, time.Minute},
+		},
 	}
 }
 
@@ -152,6 +156,7 @@ func (c *Config) resolvePaths(dir string) {
 	for i := range c.Groups {
 		paths = append(paths, &c.Groups[i].MembersFile)
 	}
+	paths = append(paths, &c.Directory.Roots, &c.Directory.Certificate, &c.Directory.Key, &c.Directory.PasswordFile)
 	for i := range c.DKIM {
 		paths = append(paths, &c.DKIM[i].Key)
 	}

@@ -120,8 +120,20 @@ func TestFull(t *testing.T) {
 				MessagesPerAddress: []Quota{{1000, time.Hour}}, RecipientsPerAddress: []Quota{{5000, 24 * time.Hour}}},
 			{Network: []Network{{netip.MustParsePrefix("10.1.2.0/24")}, {netip.MustParsePrefix("2001:db8:1::/64")}}, Action: Allow,
 				From: []AddressPattern{"@printers.example.org"}, To: []AddressPattern{"@example.org"}},
+			{Who: pat("*@staff.example.org"), Action: Allow, Proved: []Proof{ProvedByPassword}, From: []AddressPattern{Own, InDirectory}},
 		},
-		Groups:       []Group{{"press", in("press.users")}},
+		Groups:       []Group{{"press", in("press.users"), "cn=press,ou=groups,dc=example,dc=org"}},
+		QuotaClasses: []QuotaClass{{"small", []Quota{{20, time.Hour}}, []Quota{{100, 24 * time.Hour}}}},
+		Directory: Directory{
+			Servers: []DirectoryServer{"ldaps://ldap.example.org:636", "unix:/run/slapd/ldapi"}, Roots: in("ldap-roots.pem"),
+			BindDN: "cn=dancemta,dc=example,dc=org", PasswordFile: in("ldap.password"),
+			Base: "ou={domain},ou=people,dc=example,dc=org", Filter: "(&(objectClass=inetOrgPerson)(uid={uid}))",
+			GroupAttribute: "memberOf", GroupFilter: "(member={dn})", GroupBase: "ou=groups,dc=example,dc=org",
+			AddressAttributes: []string{"mail", "mailAlternateAddress"}, QuotaAttribute: "businessCategory",
+			RecipientFilter: "(|(mail={address})(mailAlternateAddress={address}))", RecipientBase: "ou=people,dc=example,dc=org",
+			Cache: minutes(10), NegativeCache: Duration{30 * time.Second}, Timeout: Duration{3 * time.Second}, Connections: 8,
+			PasswordDomains: []dnsname.Name{name("staff.example.org")}, PasswordRatePerUser: Rate{10, time.Minute}, PasswordRatePerAddress: Rate{100, time.Minute},
+		},
 		Subaddresses: []Subaddress{{pat("*@example.org"), "+"}},
 		Authzid:      []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
 		LDAP: LDAP{[]DirectoryServer{"ldaps://ldap.example.org:636", "ldap://[2001:db8::389]:389", "unix:/run/slapd/ldapi"},
@@ -156,7 +168,7 @@ func TestFull(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for path, line := range map[string]int{"hostname": 3, "rule[2]": 114, "rule[2].from": 118, "authzid[0].to": 171, "rule[9]": 1, "tls.certificate": 12} {
+	for path, line := range map[string]int{"hostname": 3, "rule[2]": 114, "rule[2].from": 118, "authzid[0].to": 205, "rule[9]": 1, "tls.certificate": 12} {
 		if got := c.Line(path); got != line {
 			t.Errorf("%s stands in line %d, not %d", path, got, line)
 		}

@@ -16,9 +16,10 @@ const (
 	ProvedByCertificate Proof = "certificate"
 	ProvedByExtension   Proof = "extension"
 	ProvedByProxy       Proof = "proxy"
+	ProvedByPassword    Proof = "password"
 )
 
-var proofs = []Proof{ProvedByCertificate, ProvedByExtension, ProvedByProxy}
+var proofs = []Proof{ProvedByCertificate, ProvedByExtension, ProvedByProxy, ProvedByPassword}
 
 // UnmarshalText accepts the known words only.
 func (p *Proof) UnmarshalText(b []byte) error { return oneOf(p, b, proofs) }
@@ -115,6 +116,7 @@ func checkRule(c *Config, f *faults, path string, r Rule) {
 		checkDeny(f, path)
 	}
 	checkOwn(f, path, r)
+	checkNeedsDirectory(f, path, r)
 }
 
 func checkRuleGroup(c *Config, f *faults, path string, r Rule) {
@@ -168,7 +170,7 @@ func checkGroups(c *Config, f *faults) {
 	for i, g := range c.Groups {
 		path := fmt.Sprintf("group[%d]", i)
 		f.required(path+".name", "by which rules call it")
-		f.required(path+".members_file", "the list of its users")
+		checkGroup(f, path, g)
 		f.unique(names, g.Name, path+".name", "write each group once")
 	}
 	for i, s := range c.Subaddresses {

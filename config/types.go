@@ -40,7 +40,7 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[Login]():              quoteAll(logins),
 	reflect.TypeFor[Upstream]():           `an IP address and a port such as "127.0.0.1:53" or "[::1]:53", or "tls://192.0.2.1:853#name", or "tls://192.0.2.1:853#sha256/DIGEST"`,
 	reflect.TypeFor[Trust]():              quoteAll(trusts),
-	reflect.TypeFor[AddressPattern]():     `"any", "own", "rick@example.org", "@example.org" or "*@*.example.org"`,
+	reflect.TypeFor[AddressPattern]():     `"any", "own", "directory", "rick@example.org", "@example.org" or "*@*.example.org"`,
 	reflect.TypeFor[Proof]():              quoteAll(proofs),
 	reflect.TypeFor[Date]():               `a day such as "2026-12-31"`,
 	reflect.TypeFor[Quota]():              `a quota such as "100/h" or "1000/d"`,
@@ -129,9 +129,11 @@ const (
 	RecipientsFile  Recipients = "file"
 	RecipientsAny   Recipients = "any"
 	RecipientsProbe Recipients = "probe"
+
+	RecipientsDirectory Recipients = "directory"
 )
 
-var recipients = []Recipients{RecipientsFile, RecipientsProbe, RecipientsAny}
+var recipients = []Recipients{RecipientsFile, RecipientsDirectory, RecipientsProbe, RecipientsAny}
 
 // UnmarshalText accepts the known words only.
 func (r *Recipients) UnmarshalText(b []byte) error { return oneOf(r, b, recipients) }
@@ -391,7 +393,7 @@ const Own AddressPattern = "own"
 // UnmarshalText checks the form; what it matches is the policy's matter.
 func (p *AddressPattern) UnmarshalText(b []byte) error {
 	s := string(b)
-	if s != pattern.Any && AddressPattern(s) != Own {
+	if s != pattern.Any && AddressPattern(s) != Own && AddressPattern(s) != InDirectory {
 		if err := checkAddressPattern(s); err != nil {
 			return err
 		}
