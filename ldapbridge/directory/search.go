@@ -68,18 +68,49 @@ func (d *Directory) one(ctx context.Context, t template, v values, attributes ..
 	return entries[0], nil
 }
 
+// question is one search, its texts filled in.
+type question struct {
+	base, filter string
+	most         int // entries
+	attributes   []string
+	absent       func(matched string) bool // that there is no base is an answer; nil: never
+}
+
 // search returns what a template finds, at most so many entries. That there is none is
 // believed only of a server that has looked everywhere.
-func (d *Directory) search(ctx context.Context, t template, v values, most int, attributes ...string) (entries []*ldap.Entry, err error) {
-	r := ldap.NewSearchRequest(t.baseFor(v), ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, most,
-		int(math.Ceil(d.o.Timeout.Seconds())), false, t.filterFor(v), attributes, nil)
+func (d *Directory) search(ctx context.Context, t template, v values, most int, attributes ...string) ([]*ldap.Entry, error) {
+	entries, err := d.ask(ctx, question{t.baseFor(v), t.filterFor(v), most, attributes, t.provesAbsence})
+	if err != nil {
+		return nil, fmt.Errorf("search below %s: %w", t.base, err)
+	}
+	return entries, nil
+}
+
+// Find returns the DNs of the entries below base that a filter matches, two at the most.
+// Whatever stands for a user in base and filter, the caller has escaped. Nothing is
+// cached.
+func (d *Directory) Find(ctx context.Context, base, filter string) ([]string, error) {
+	entries, err := d.ask(ctx, question{base: base, filter: filter, most: oneEntry, attributes: []string{noAttributes}})
+	if err != nil {
+		return nil, fmt.Errorf("search below %s: %w", base, err)
+	}
+	dns := make([]string, len(entries))
+	for i, e := range entries {
+		dns[i] = e.DN
+	}
+	return dns, nil
+}
+
+func (d *Directory) ask(ctx context.Context, q question) (entries []*ldap.Entry, err error) {
+	r := ldap.NewSearchRequest(q.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, q.most,
+		int(math.Ceil(d.o.Timeout.Seconds())), false, q.filter, q.attributes, nil)
 	r.EnforceSizeLimit = true
 	err = d.searches.do(ctx, func(c *conn) error {
 		result, err := c.Search(r)
 		full := ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) || errors.Is(err, ldap.ErrSizeLimitExceeded)
 		switch {
-		case full && len(result.Entries) > 0: // so many there are at least
-		case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) && t.provesAbsence(matched(err)):
+		case full && len(result.Entries) >= q.most: // so many there are at least; fewer is a limit of the server's own
+		case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) && q.absent != nil && q.absent(matched(err)):
 			return nil
 		case err != nil:
 			return said(err)
@@ -89,10 +120,7 @@ func (d *Directory) search(ctx context.Context, t template, v values, most int, 
 		entries = result.Entries
 		return bounded(entries)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("search below %s: %w", t.base, err)
-	}
-	return entries, nil
+	return entries, err
 }
 
 func matched(err error) string {
