@@ -234,5 +234,6 @@ func (c *conn) tick() error {
 			return errSilent
 		}
 	}
-	return c.gate.SetReadDeadline(next)
+	c.gate.SetReadDeadline(next)
+	return nil
 }

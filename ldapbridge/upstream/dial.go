@@ -38,8 +38,21 @@ const (
 	unbindTime = time.Second
 )
 
-// connect makes a bound connection to a server, within Options.Connect.
+// connect makes a bound connection to a server, with its reader.
 func (p *Pool) connect(ctx context.Context, i int) (*conn, error) {
+	c, err := p.prepare(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	if !p.add(c) {
+		c.gate.Close()
+		return nil, &stepError{"connect", adviceConnect, errClosed}
+	}
+	return c, nil
+}
+
+// prepare makes a bound connection to a server, within Options.Connect.
+func (p *Pool) prepare(ctx context.Context, i int) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.o.Connect)
 	defer cancel()
 	s := p.o.Servers[i]
@@ -55,27 +68,19 @@ func (p *Pool) connect(ctx context.Context, i int) (*conn, error) {
 		return nil, &stepError{"connect", adviceConnect, err}
 	}
 	c := &conn{pool: p, server: i, generation: generation, made: time.Now(), gate: &gate{Conn: raw, patient: true}}
-	c.net = c.gate
+	c.net, c.active = c.gate, c.made
 	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
 	err = c.introduce(ctx, s)
 	if !stop() && err == nil {
 		err = &stepError{"connect", adviceConnect, ctx.Err()}
 	}
-	if err == nil && !p.begun(c) {
-		err = &stepError{"connect", adviceConnect, errClosed}
-	}
 	if err != nil {
 		raw.Close()
 		return nil, err
 	}
-	return c, nil
-}
-
-func (p *Pool) begun(c *conn) bool {
-	c.active = time.Now()
 	c.gate.SetDeadline(time.Time{})
-	c.gate.SetReadDeadline(c.active.Add(p.o.IdleTime))
-	return p.add(c)
+	c.gate.SetReadDeadline(c.made.Add(p.o.IdleTime))
+	return c, nil
 }
 
 // introduce proves the server, and ourselves.

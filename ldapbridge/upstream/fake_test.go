@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -25,6 +28,8 @@ type fake struct {
 	bind func(c *fakeConn, m message.Message)
 	// refuse: no connection.
 	refuse error
+	// away are the servers whose binds are refused.
+	away []string
 
 	mu    sync.Mutex
 	dials []string
@@ -36,8 +41,9 @@ type fake struct {
 // fakeConn is one connection to it.
 type fakeConn struct {
 	net.Conn
-	f      *fake
-	number int // from 1
+	f       *fake
+	number  int // from 1
+	address string
 }
 
 // say writes octets, all in one write.
@@ -62,7 +68,7 @@ func (f *fake) dial(_ context.Context, _, address string) (net.Conn, error) {
 		return nil, f.refuse
 	}
 	ours, theirs := net.Pipe()
-	c := &fakeConn{Conn: theirs, f: f, number: len(f.conns) + 1}
+	c := &fakeConn{Conn: theirs, f: f, number: len(f.conns) + 1, address: address}
 	f.conns = append(f.conns, c)
 	f.wait.Go(c.run)
 	return ours, nil
@@ -98,6 +104,25 @@ func (c *fakeConn) run() {
 			return
 		}
 	}
+}
+
+// down names the servers that take no bind.
+func (f *fake) down(addresses ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away = addresses
+}
+
+// refused reports whether a connection is one to a server that is down.
+func (f *fake) refused(number int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.away, f.conns[number-1].address)
+}
+
+// logTo logs without times.
+func logTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, nil))
 }
 
 // requests are those that came after binds.

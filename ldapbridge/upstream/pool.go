@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,6 +11,12 @@ import (
 
 // enter waits for a place among those that have a lease.
 func (p *Pool) enter(ctx context.Context) error {
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		return fmt.Errorf("%w: %w", ErrUnavailable, errClosed)
+	}
 	select {
 	case p.places <- struct{}{}:
 		return nil

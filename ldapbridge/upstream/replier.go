@@ -42,10 +42,9 @@ func (r *replier) release() {
 func (r *replier) collect() error {
 	r.buffers = spare.Get().(*buffers)
 	r.out, r.done = r.out[:0], r.done[:0]
-	// The deadline that await had may come in the middle of a message.
-	if err := r.c.gate.SetReadDeadline(time.Now().Add(r.c.pool.o.Silence)); err != nil {
-		return err
-	}
+	// The deadline that await had may come in the middle of a message. Of a connection
+	// that has ended the rest is read all the same.
+	r.c.gate.SetReadDeadline(time.Now().Add(r.c.pool.o.Silence))
 	for {
 		m, err := message.ReadInto(r.message, r.c.in, r.limits)
 		if errors.Is(err, message.ErrTooBig) {
