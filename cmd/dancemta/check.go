@@ -87,6 +87,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.inbound(cfg)
 	r.metrics(cfg.Metrics)
 	r.milters(ctx, cfg)
+	r.directory(ctx, cfg)
 	if err := checkBuild(path, cfg); err != nil {
 		r.problem(err)
 	}

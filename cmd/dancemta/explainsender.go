@@ -32,8 +32,9 @@ func newExplainSender() *cobra.Command {
 of mail from a user (rick@example.org), a client (sensor7._device.example.org) or a
 machine without an identity (192.0.2.7), with this sender and this recipient, once the
 identity is proved. Shown are the rule that decides, the reply, and what else the rule
-says: the local name, the size and the quotas. Nothing is sent, no quota is used, and
-DNS is not asked: "explain client" and "explain user" show how an identity is proved,
+says: the local name, the size and the quotas; of a user also the groups, addresses and
+class of quotas that the directory has. Nothing is sent, no quota is used, and DNS is
+not asked: "explain client" and "explain user" show how an identity is proved,
 "explain rcpt" how mail leaves. <> is the null sender.
 ` + explainCodes,
 		Example: `  dancemta explain sender rick@example.org rick@example.org ann@example.net
@@ -43,7 +44,7 @@ DNS is not asked: "explain client" and "explain user" show how an identity is pr
 	}
 	f.register(c)
 	c.Flags().StringVar(&f.peer, "peer", "", "the IP `address` that the peer comes from (default: none that a rule names)")
-	c.Flags().StringVar(&f.proved, "proved", "certificate", "how the identity is proved: certificate, extension or proxy")
+	c.Flags().StringVar(&f.proved, "proved", "certificate", "how the identity is proved: certificate, extension, proxy or password")
 	c.Flags().StringVar(&f.author, "header-from", "", "the `address` in the From field (default: FROM)")
 	return c
 }
@@ -93,7 +94,7 @@ func (f *senderFlags) explain(ctx context.Context, s policy.Subject, from, to, a
 		return nil, err
 	}
 	s.Listener = policy.Listener{Name: listener.Name, TakesClients: listener.Kind == smtpd.Relay}
-	e := explain.SenderExplainer{Rules: l.rules, Directory: l.groups, Anybody: listener.Kind == smtpd.Relay, Reply: func(step string, v policy.Verdict, identity string) string {
+	e := explain.SenderExplainer{Rules: l.rules, Directory: l.people, Anybody: listener.Kind == smtpd.Relay, Reply: func(step string, v policy.Verdict, identity string) string {
 		if step == "login" && !s.User.IsZero() {
 			return smtpd.LoginReply(&saslext.Error{Reason: saslext.NotAllowed, Authenticated: s.User})
 		}
@@ -118,7 +119,7 @@ func (f *senderFlags) subject(word string) (s policy.Subject, err error) {
 	}
 	proved, ok := proofs[config.Proof(f.proved)]
 	if !ok {
-		return s, usage(fmt.Errorf("--proved %s: not known", f.proved), "write certificate, extension or proxy")
+		return s, usage(fmt.Errorf("--proved %s: not known", f.proved), "write certificate, extension, proxy or password")
 	}
 	if s.Proved = proved; strings.Contains(word, "@") {
 		if s.User, err = saslext.ParseIdentity(word); err != nil {

@@ -8,7 +8,7 @@ import (
 	"dancemta/smtpd/callout"
 )
 
-// mailboxes asks the hosts that mail for relay domains goes to.
+// mailboxes asks the directory, or the hosts that mail for relay domains goes to.
 func (p *parts) mailboxes() func(context.Context, mailaddr.Address) callout.Answer {
 	c := callout.New(callout.Options{Ask: func(ctx context.Context, key string) callout.Answer {
 		to, err := mailaddr.Parse(key)
@@ -17,7 +17,12 @@ func (p *parts) mailboxes() func(context.Context, mailaddr.Address) callout.Answ
 		}
 		return answerOf(p.delivers.Ask(ctx, to))
 	}})
-	return func(ctx context.Context, to mailaddr.Address) callout.Answer { return c.Answer(ctx, to.Key()) }
+	return func(ctx context.Context, to mailaddr.Address) callout.Answer {
+		if l := p.live.Load(); l.listed[to.Domain()] {
+			return l.inDirectory(ctx, to)
+		}
+		return c.Answer(ctx, to.Key())
+	}
 }
 
 // answerOf takes a refusal for good from a host alone: our own trouble with DNS, TLS

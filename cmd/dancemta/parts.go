@@ -19,9 +19,11 @@ import (
 	"dancemta/daneclient/clientid"
 	"dancemta/daneclient/dnssec"
 	"dancemta/internal/admin"
+	"dancemta/internal/dnsname"
 	"dancemta/internal/metrics"
 	"dancemta/internal/msgauth"
 	"dancemta/internal/servercert"
+	"dancemta/ldapbridge/directory"
 	"dancemta/queue"
 	"dancemta/queue/boltstore"
 	"dancemta/queue/deliver"
@@ -65,7 +67,9 @@ type parts struct {
 // live is what SIGHUP exchanges as a whole.
 type live struct {
 	rules  *policy.Rules
-	groups policy.Groups
+	people people
+	// listed are the relay domains whose mailboxes the directory knows.
+	listed map[dnsname.Name]bool
 	signer *msgauth.Signer
 	routes routes
 }
@@ -75,7 +79,7 @@ func newParts(path string, cfg *config.Config, log *slog.Logger, so boltstore.Op
 	if err := checkBuild(path, cfg); err != nil {
 		return nil, err
 	}
-	l, err := newLive(cfg)
+	l, err := newLive(cfg, p.directoryHooks())
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +150,7 @@ func (p *parts) close() {
 	if p.delivers != nil {
 		p.delivers.Close()
 	}
+	p.live.Load().people.close()
 	if err := errors.Join(p.store.Close(), p.resolver.Close()); err != nil {
 		p.log.Error("stop", slog.Any("error", err))
 	}
@@ -162,9 +167,9 @@ func newCertificate(c config.TLS) (*servercert.Store, error) {
 	return s, nil
 }
 
-// newLive reads the rules and the files that they name.
-func newLive(cfg *config.Config) (*live, error) {
-	l := &live{}
+// newLive reads the rules and the files that they name. hooks are for the directory.
+func newLive(cfg *config.Config, hooks ...func(*directory.Options)) (*live, error) {
+	l := &live{listed: directoryDomains(cfg)}
 	var err error
 	if l.routes, err = newRoutes(cfg); err != nil {
 		return nil, err
@@ -172,7 +177,10 @@ func newLive(cfg *config.Config) (*live, error) {
 	if l.signer, err = newSigner(cfg); err != nil {
 		return nil, err
 	}
-	if l.groups, err = newGroups(cfg); err != nil {
+	if l.people.files, err = newGroups(cfg); err != nil {
+		return nil, err
+	}
+	if l.people.ldap, err = newDirectory(cfg, hooks...); err != nil {
 		return nil, err
 	}
 	if l.rules, err = newRules(cfg); err != nil {
@@ -194,8 +202,8 @@ func addressPatterns(texts []config.AddressPattern) ([]policy.AddressPattern, er
 }
 
 func relayDomain(d config.RelayDomain) (policy.RelayDomain, error) {
-	r := policy.RelayDomain{Domain: d.Domain, Any: d.Recipients == config.RecipientsAny,
-		Backend: d.Recipients == config.RecipientsProbe, Lenient: d.ProbeFailure == config.ProbeAccept}
+	asks := d.Recipients == config.RecipientsProbe || d.Recipients == config.RecipientsDirectory
+	r := policy.RelayDomain{Domain: d.Domain, Any: d.Recipients == config.RecipientsAny, Backend: asks, Lenient: d.ProbeFailure == config.ProbeAccept}
 	if r.Any || r.Backend {
 		return r, nil
 	}
@@ -283,7 +291,8 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients, MaxHops: p.cfg.Limits.Hops,
 		Room:      p.room,
 		Mailboxes: p.mailboxes(),
-		Directory: func() policy.Directory { return p.live.Load().groups },
+		Directory: func() policy.Directory { return p.live.Load().people },
+		Passwords: p.passwords(),
 		Quotas:    p.quotas.Quotas, StrangerQuotas: strangerQuotas(p.cfg.Limits), OnOverQuota: p.tellOfQuotas(),
 		Crowd:    newCrowd(p.cfg.Limits, p.log),
 		Limits:   wireLimits(p.cfg.Limits),

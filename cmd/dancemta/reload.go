@@ -17,7 +17,7 @@ func (p *parts) reload() {
 		maillog.ReloadRefused(p.log, err)
 		return
 	}
-	l, err := newLive(cfg)
+	l, err := newLive(cfg, p.directoryHooks())
 	if err != nil {
 		maillog.ReloadRefused(p.log, err)
 		return
@@ -47,7 +47,8 @@ func (p *parts) reload() {
 	}
 	p.verifier.SetRoots(roots) // and forgets what rested on the old anchors
 	p.own.set(ownIdentities(cfg))
-	p.live.Store(l) // last: new rules make sessions ask for their identity again
+	old := p.live.Swap(l) // last: new rules make sessions ask for their identity again
+	old.people.close()
 	p.setLogLevel(cfg.Log.Level)
 	maillog.Reloaded(p.log, needRestart(p.cfg, cfg))
 }
@@ -76,6 +77,7 @@ func needRestart(old, new *config.Config) []string {
 		{"authentication", old.Authentication, new.Authentication},
 		{"tls_reports", old.TLSReports, new.TLSReports},
 		{"metrics", old.Metrics, new.Metrics},
+		{"directory.password_domains", atStartOnly(old.Directory), atStartOnly(new.Directory)},
 	} {
 		if !reflect.DeepEqual(t.old, t.new) {
 			names = append(names, t.name)

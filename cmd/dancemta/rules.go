@@ -25,6 +25,13 @@ func newRules(cfg *config.Config) (*policy.Rules, error) {
 	for _, s := range cfg.Subaddresses {
 		o.Subaddresses = append(o.Subaddresses, policy.Subaddresses{Domains: s.Users, Delimiter: string(s.Delimiter)})
 	}
+	for _, q := range cfg.QuotaClasses {
+		if o.Classes == nil {
+			o.Classes = map[string][]policy.Quota{}
+		}
+		each := quotas(nil, policy.Messages, policy.EachIdentity, q.Messages)
+		o.Classes[q.Name] = quotas(each, policy.Recipients, policy.EachIdentity, q.Recipients)
+	}
 	for _, d := range cfg.RelayDomains {
 		domain, err := relayDomain(d)
 		if err != nil {
@@ -41,6 +48,7 @@ func newRules(cfg *config.Config) (*policy.Rules, error) {
 
 var proofs = map[config.Proof]policy.Proof{
 	config.ProvedByCertificate: policy.ByCertificate, config.ProvedByExtension: policy.ByExtension, config.ProvedByProxy: policy.ByProxy,
+	config.ProvedByPassword: policy.ByPassword,
 }
 
 func newRule(r config.Rule, line int) (policy.Rule, error) {
@@ -91,6 +99,9 @@ func quotas(all []policy.Quota, of, each string, from []config.Quota) []policy.Q
 func newGroups(cfg *config.Config) (policy.Groups, error) {
 	groups := policy.Groups{}
 	for _, g := range cfg.Groups {
+		if g.MembersFile == "" {
+			continue // the directory's
+		}
 		text, err := os.ReadFile(string(g.MembersFile))
 		if err != nil {
 			return nil, unavailable(err, "see group.members_file in the configuration")

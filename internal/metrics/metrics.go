@@ -50,9 +50,9 @@ type Options struct {
 type Metrics struct {
 	registry *prometheus.Registry
 
-	sessions, clients, logins, replies, wire, lookups, deliveries, deliveryTLS, reports, checks counters
-	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices                        counters
-	accepted                                                                                    *prometheus.HistogramVec
+	sessions, clients, logins, replies, wire, lookups, directory, deliveries, deliveryTLS, reports, checks counters
+	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices                                   counters
+	accepted                                                                                               *prometheus.HistogramVec
 }
 
 // New makes all series.
@@ -63,7 +63,7 @@ func New(o Options) *Metrics {
 		of   metric
 	}{
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
-		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
+		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.directory, directoryTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
 		{&m.signatures, signaturesTotal}, {&m.tlsReports, tlsReportsTotal}, {&m.stsFetches, stsFetchesTotal},
 		{&m.milters, milterTotal}, {&m.overQuota, overQuotaTotal}, {&m.quotaNotices, quotaNoticesTotal},
 	} {
@@ -96,16 +96,24 @@ func (m *Metrics) Wire(event string) { m.wire.inc(event) }
 
 // Lookup counts an answer of the resolver.
 func (m *Metrics) Lookup(state string, cached bool) {
-	cache := "miss"
+	m.lookups.inc(state, hitOrMiss(cached))
+}
+
+func hitOrMiss(cached bool) string {
 	if cached {
-		cache = "hit"
+		return "hit"
 	}
-	m.lookups.inc(state, cache)
+	return "miss"
 }
 
 // Accepted counts a message that was taken into the queue.
 func (m *Metrics) Accepted(listener string, size int64) {
 	m.accepted.WithLabelValues(listeners.closed(listener)).Observe(float64(size))
+}
+
+// Directory counts a question to the directory.
+func (m *Metrics) Directory(question, result string, cached bool) {
+	m.directory.inc(question, result, hitOrMiss(cached))
 }
 
 // Checked counts what came of judging a message by a method.

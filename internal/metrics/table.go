@@ -34,6 +34,8 @@ var (
 	classes   = label{"class", []string{"2xx", "3xx", "4xx", "5xx"}}
 	sources   = label{"source", []string{"extension", "certificate", "proxy"}}
 	logins    = label{"how", []string{"external", "implicit", "proxy", "plain"}}
+	questions = label{"question", []string{"user", "recipient", "password"}}
+	answered  = label{"result", []string{"found", "none", "trouble"}}
 	states    = label{"state", []string{"secure", "insecure", "bogus", "failed"}}
 	caches    = label{"cache", []string{"hit", "miss"}}
 	methods   = label{"method", []string{"spf", "dkim", "dmarc"}}
@@ -101,6 +103,9 @@ var (
 		"DNS look-ups by what the answer was worth and by whether it came from the cache.", []label{states, caches}}
 	acceptedBytes = metric{"dancemta_accepted_message_bytes", histogram,
 		"Messages taken into the queue from peers, by size with our Received field.", []label{listeners}}
+	directoryTotal = metric{"dancemta_directory_lookups_total", counter,
+		"Questions to the directory about users, mailboxes and passwords by what came of them (none: no such entry, or not its password) and by whether the answer came from the cache.",
+		[]label{questions, answered, caches}}
 	checksTotal = metric{"dancemta_checks_total", counter,
 		"Messages from anybody by what came of judging them by SPF, DKIM (the best of several signatures) and DMARC, in the words of the log.",
 		[]label{methods, findings}}
@@ -153,6 +158,6 @@ var (
 
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
-	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, acceptedBytes, checksTotal, milterTotal,
+	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, directoryTotal, acceptedBytes, checksTotal, milterTotal,
 		overQuotaTotal, quotaNoticesTotal, deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }

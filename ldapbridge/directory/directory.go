@@ -195,7 +195,8 @@ func (o Options) check() error {
 	return nil
 }
 
-// Close closes all connections; questions from then on are errors.
+// Close closes all connections. Questions that still come are answered, each by a
+// connection of its own.
 func (d *Directory) Close() {
 	d.searches.close()
 	d.passwords.close()

@@ -90,10 +90,6 @@ func (p *pool) use(c *conn, ask func(*conn) error) (stale bool, err error) {
 func (p *pool) take(ctx context.Context) (*conn, error) {
 	for {
 		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
-			return nil, errClosed
-		}
 		n := len(p.idle)
 		if n == 0 {
 			p.mu.Unlock()
@@ -121,7 +117,7 @@ func (p *pool) give(c *conn) bool {
 	return true
 }
 
-// close closes what is idle; what is lent closes when it comes back.
+// close closes what is idle; from now on each question has a connection of its own.
 func (p *pool) close() {
 	p.mu.Lock()
 	idle := p.idle

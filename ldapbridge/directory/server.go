@@ -51,11 +51,7 @@ const (
 	breakerPause    = 10 * time.Second
 )
 
-// Errors that are nobody's answer.
-var (
-	errNoServer = errors.New("no directory server answers")
-	errClosed   = errors.New("the directory is closed")
-)
+var errNoServer = errors.New("no directory server answers")
 
 // breaker keeps us from a server that has failed several times in a row. After a pause
 // one question at a time tries it again.

@@ -1,0 +1,28 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// Probe connects and binds, and looks at what is fixed of the base.
+func (d *Directory) Probe(ctx context.Context) error {
+	dn, err := ldap.ParseDN(d.user.baseFor(values{"x", "x", "x", "x"}))
+	if err != nil {
+		return err
+	}
+	base := (&ldap.DN{RDNs: dn.RDNs[len(dn.RDNs)-d.user.fixed:]}).String()
+	r := ldap.NewSearchRequest(base, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{noAttributes}, nil)
+	return d.searches.do(ctx, func(c *conn) error {
+		result, err := c.Search(r)
+		switch {
+		case err != nil:
+			return fmt.Errorf("search %q: %w", base, said(err))
+		case len(result.Entries) == 0:
+			return fmt.Errorf("search %q: nothing that we may see", base)
+		}
+		return nil
+	})
+}
