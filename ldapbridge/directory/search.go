@@ -101,15 +101,6 @@ func (d *Directory) Find(ctx context.Context, base, filter string) ([]string, er
 	return dns, nil
 }
 
-// nobody is a user whom no directory has.
-const nobody = "nobody-of-this-name.invalid"
-
-// Probe reports whether a server answers and lets us search where users are.
-func (d *Directory) Probe(ctx context.Context) error {
-	_, err := d.search(ctx, d.user, values{uid: nobody, domain: nobody, address: nobody + "@" + nobody}, oneEntry, noAttributes)
-	return err
-}
-
 func (d *Directory) ask(ctx context.Context, q question) (entries []*ldap.Entry, err error) {
 	r := ldap.NewSearchRequest(q.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, q.most,
 		int(math.Ceil(d.o.Timeout.Seconds())), false, q.filter, q.attributes, nil)
