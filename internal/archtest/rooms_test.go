@@ -27,6 +27,7 @@ var rooms = map[string]string{
 
 	"ldapbridge/mapping":   "saslext internal/pattern",                                                  // pure: no sockets, no look-ups of its own
 	"ldapbridge/directory": "saslext internal/limit internal/mailaddr internal/maillog internal/recall", // answers about users: not who asks, and why
+	"ldapbridge/upstream":  "ldapbridge/message internal/maillog",                                       // not who the client is, nor what he may do
 	"ldapbridge/message":   "",                                                                          // octets alone: no sockets, no rules
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname internal/pattern",
