@@ -158,7 +158,7 @@ func (r *report) rules(cfg *config.Config) {
 		return
 	}
 	r.ok("%d rules, %d relay domains", len(cfg.Rules), len(cfg.RelayDomains))
-	for _, sentence := range l.rules.Unreachable() {
+	for _, sentence := range append(l.rules.Unreachable(), l.mapper.Unreachable()...) {
 		r.warning("%s", sentence)
 	}
 	if len(cfg.Rules) == 0 && len(cfg.RelayDomains) == 0 {

@@ -24,6 +24,7 @@ import (
 	"dancemta/internal/msgauth"
 	"dancemta/internal/servercert"
 	"dancemta/ldapbridge/directory"
+	"dancemta/ldapbridge/mapping"
 	"dancemta/queue"
 	"dancemta/queue/boltstore"
 	"dancemta/queue/deliver"
@@ -67,6 +68,7 @@ type parts struct {
 // live is what SIGHUP exchanges as a whole.
 type live struct {
 	rules  *policy.Rules
+	mapper *mapping.Mapper // the rules of the LDAP bridge
 	people people
 	// listed are the relay domains whose mailboxes the directory knows.
 	listed map[dnsname.Name]bool
@@ -184,6 +186,9 @@ func newLive(cfg *config.Config, hooks ...func(*directory.Options)) (*live, erro
 		return nil, err
 	}
 	if l.rules, err = newRules(cfg); err != nil {
+		return nil, err
+	}
+	if l.mapper, err = newMapper(cfg, l.rules, l.people.ldap); err != nil {
 		return nil, err
 	}
 	return l, nil
