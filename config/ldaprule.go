@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"dancemta/internal/pattern"
@@ -82,6 +83,26 @@ func checkLDAPRules(c *Config, f *faults) {
 		}
 		if r.Action == Allow {
 			checkLDAPMapping(f, path, r)
+			checkLDAPPasswords(c, f, path, r)
+		}
+	}
+}
+
+// checkLDAPPasswords keeps users with passwords and users with certificates apart, here
+// as in a [[rule]]: the CA that DNS names would be a second key to them.
+func checkLDAPPasswords(c *Config, f *faults, path string, r LDAPRule) {
+	for _, domain := range c.Directory.PasswordDomains {
+		uid, one := r.Who.UID()
+		if !one {
+			uid = "x" // any will do
+		}
+		denied := slices.ContainsFunc(c.LDAPRules, func(d LDAPRule) bool {
+			all, one := d.Who.UID()
+			return d.Action == Deny && (!one || all == uid) && d.Who.MatchUser(uid, domain)
+		})
+		if r.Who.MatchUser(uid, domain) && !denied {
+			f.key(path+".who", fmt.Sprintf("users of %q have passwords, and this rule takes their certificates", domain),
+				fmt.Sprintf(`write a pattern without that domain, or a rule that denies "*@%s"`, domain))
 		}
 	}
 }
