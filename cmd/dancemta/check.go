@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"dancemta/config"
-	"dancemta/daneclient/dnssec"
 	"dancemta/queue/boltstore"
 )
 
@@ -20,7 +19,8 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Look for whatever would keep the server from working",
 		Long: `Read the configuration and the files that it names, try the folder of the queue,
-the resolvers and the next hops of all routes, and say what is wrong and what to
+the resolvers, the next hops of all routes and the way to the postmaster, look at
+the names that other servers know this host by, and say what is wrong and what to
 do about it. Nothing is changed, and a running server is not disturbed. The exit
 code is 6 when there is a problem; warnings alone leave it at 0.`,
 		Args: exactArgs(0, "no words"),
@@ -92,7 +92,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 		r.problem(err)
 	}
 	r.note("client names: %s", clientNameSources())
-	r.dns(ctx, cfg)
+	r.dns(ctx, path, cfg)
 }
 
 func (r *report) stateDir(dir string, l config.Limits) {
@@ -182,20 +182,6 @@ func (r *report) laboratory(cfg *config.Config) {
 	if cfg.MTASTS.Enabled && cfg.MTASTS.Port != 443 {
 		r.warning("mta_sts.port is %d: no policy host on the Internet listens there; for laboratories only", cfg.MTASTS.Port)
 	}
-}
-
-// hostname asks for our own name: other servers refuse one that does not exist.
-func (r *report) hostname(ctx context.Context, cfg *config.Config, resolver *dnssec.Resolver) {
-	var states []string
-	for _, t := range []dnssec.Type{dnssec.TypeA, dnssec.TypeAAAA} {
-		a := resolver.Lookup(ctx, cfg.Hostname, t)
-		if len(a.Addrs) > 0 {
-			r.ok("hostname %s has the address %v (%s)", cfg.Hostname, a.Addrs[0], a.State)
-			return
-		}
-		states = append(states, a.State.String())
-	}
-	r.warning("hostname %s has no address (answers: %s): other servers may refuse its mail", cfg.Hostname, strings.Join(states, ", "))
 }
 
 // counted writes a number with its noun.

@@ -114,7 +114,7 @@ func readAnchors(c config.DNS) ([]dnssec.Anchor, error) {
 	return anchors, nil
 }
 
-func (r *report) dns(ctx context.Context, cfg *config.Config) {
+func (r *report) dns(ctx context.Context, path string, cfg *config.Config) {
 	resolver, cert, err := newResolver(cfg, dnssec.Options{})
 	if err != nil {
 		r.problem(err)
@@ -143,6 +143,7 @@ func (r *report) dns(ctx context.Context, cfg *config.Config) {
 	r.dkim(ctx, cfg, resolver)
 	r.own(ctx, cfg, resolver)
 	r.tryRoutes(unbounded, cfg, resolver) // each has its own time
+	r.postmaster(unbounded, path, cfg, resolver)
 }
 
 // anchors says of each trust anchor whether the live root has its key: a root
