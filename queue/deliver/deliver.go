@@ -36,8 +36,9 @@ import (
 const (
 	smtpPort = 25
 	// maxAttempt bounds one attempt with all its hosts: the sum of the timeouts
-	// of ten slow hosts is hours, and a place among the deliveries is scarce.
-	// 50 MiB at half a megabit per second still fit.
+	// of ten slow hosts is hours, and a place among the deliveries is scarce. That one
+	// host does not take so long with a small message, smtpclient sees to (pace.go).
+	// 50 MiB at a tenth of a megabit per second still fit.
 	maxAttempt = time.Hour
 	// maxVisit and maxMessages bound what one connection is used for: no server
 	// is held for itself by one client, and what has changed meanwhile, in DNS or

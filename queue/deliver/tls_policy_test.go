@@ -240,3 +240,26 @@ func TestSenderDemands(t *testing.T) {
 		})
 	}
 }
+
+// TestSTSBrokenHandshake: TLS that breaks before a certificate was shown is trouble
+// under a policy as a wrong certificate is: the policy is looked at again, and nothing
+// goes in clear (RFC 8461 5.1).
+func TestSTSBrokenHandshake(t *testing.T) {
+	w := newTLSWorld(t)
+	w.add(toPlain...)
+	s := w.sink(t, "192.0.2.1", nil)
+	s.Answer(func(c lab.Command) string {
+		switch c.Verb {
+		case "EHLO":
+			return "250-mx\r\n250 STARTTLS"
+		case "STARTTLS":
+			return "220 go on" // and no TLS comes
+		}
+		return ""
+	})
+	p := sts(mtasts.Enforce, "mx.p.test")
+	got := newDeliverer(t, w.options(Options{STS: p})).attempt(t.Context(), job("x\r\n", "b@p.test"))
+	if text(got) != "deferred 4.7.0" || got[0].TLS != "mta-sts: none" || p.rechecks != 1 || len(s.Messages()) != 0 {
+		t.Errorf("%s, %q, %q, %d rechecks, %d messages", text(got), got[0].TLS, got[0].Reply, p.rechecks, len(s.Messages()))
+	}
+}

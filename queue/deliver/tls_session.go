@@ -31,7 +31,9 @@ func (d *Deliverer) session(ctx context.Context, id queue.ID, t target, dem dema
 			e.Status = statusNoProof
 		}
 	}
-	if dem.wanted == wantSTS && (hs.err != nil || hs.refused) { // a newer policy may name it no more
+	// RFC 8461 5.1: a newer policy may name the host no more, or want no TLS of it: also
+	// when TLS has failed before there was a certificate to judge.
+	if dem.wanted == wantSTS && (hs.err != nil || hs.refused || errors.Is(err, smtpclient.ErrHandshake)) {
 		d.o.STS.Recheck(t.host.from.domain)
 	}
 	if !dem.required && errors.Is(err, smtpclient.ErrHandshake) {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
-	"time"
 )
 
 // errLines says that a body cannot be sent as lines (RFC 5321 2.3.8): servers
@@ -103,15 +101,4 @@ func (d *lineWriter) finish() error {
 	}
 	_, err := io.WriteString(d.w, end)
 	return err
-}
-
-// blockWriter gives each write its own time.
-type blockWriter struct {
-	conn  net.Conn
-	limit time.Duration
-}
-
-func (b blockWriter) Write(p []byte) (int, error) {
-	b.conn.SetWriteDeadline(time.Now().Add(b.limit))
-	return b.conn.Write(p)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 const (
@@ -28,7 +29,7 @@ func (t *transaction) chunks(ctx context.Context, body io.Reader) *Error {
 	if more, e := t.envelope(ctx, ""); e != nil || !more {
 		return e
 	}
-	c := newChunker(body)
+	c, pace := newChunker(body), newPace()
 	for pending := false; ; pending = true {
 		last, err := c.fill()
 		if err != nil {
@@ -47,7 +48,9 @@ func (t *transaction) chunks(ctx context.Context, body io.Reader) *Error {
 				return e
 			}
 		}
-		if _, err := (blockWriter{t.conn, t.limits.Block}).Write(c.command(last)); err != nil {
+		_, err = blockWriter{t.conn, t.limits.Block, pace}.Write(c.command(last))
+		t.until = pace.until(0)
+		if err != nil {
 			e := t.cut(ctx, err)
 			if last && e.Reply.Code == 0 {
 				unanswered(e) // it may have left
@@ -64,6 +67,7 @@ func (t *transaction) chunks(ctx context.Context, body io.Reader) *Error {
 			}
 		}
 		if last {
+			t.until = time.Time{}
 			return t.verdicts(ctx)
 		}
 	}

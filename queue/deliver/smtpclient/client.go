@@ -77,6 +77,7 @@ type Client struct {
 	name   dnsname.Name
 	lmtp   bool
 	limits Timeouts
+	until  time.Time // of the phase that the session is in; zero: each step has its time alone
 
 	greeting   Reply
 	extensions map[string]string // of the last EHLO, keywords in upper case
@@ -91,7 +92,7 @@ type Client struct {
 
 // buffers are those for a body.
 func (c *Client) buffers() ([]byte, *bufio.Writer) {
-	w := blockWriter{c.conn, c.limits.Block}
+	w := blockWriter{c.conn, c.limits.Block, newPace()}
 	if c.out == nil {
 		c.piece, c.out = make([]byte, blockSize), bufio.NewWriterSize(w, blockSize)
 	}
@@ -128,6 +129,7 @@ func (c *Client) greet(ctx context.Context, config *tls.Config) *Error {
 		e = c.refusal(stepGreeting, greeting, 2)
 	}
 	c.greeting = greeting
+	c.until = time.Now().Add(openingTime)
 	if e != nil && e.Reply.Code == 0 && config != nil {
 		return handshakeError(ctx, stepTLS, e.Err) // see StartTLS
 	}
@@ -282,7 +284,7 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) error {
 func (c *Client) handshake(ctx context.Context, step string, config *tls.Config) *Error {
 	c.verified = false
 	tc := tls.Client(c.raw, config)
-	c.raw.SetDeadline(time.Now().Add(c.limits.Handshake))
+	c.raw.SetDeadline(c.deadline(c.limits.Handshake))
 	if err := tc.HandshakeContext(ctx); err != nil {
 		c.abort()
 		return handshakeError(ctx, step, err)
@@ -303,6 +305,7 @@ func handshakeError(ctx context.Context, step string, err error) *Error {
 // matters was answered before.
 func (c *Client) Quit(ctx context.Context) {
 	defer c.guard(ctx)()
+	c.until = time.Time{}
 	if !c.broken {
 		c.ask(ctx, "QUIT", "QUIT", c.limits.Quit)
 	}
@@ -342,7 +345,7 @@ func (c *Client) write(ctx context.Context, step, text string, limit time.Durati
 	if e := c.unasked(step); e != nil {
 		return e
 	}
-	c.conn.SetWriteDeadline(time.Now().Add(limit))
+	c.conn.SetWriteDeadline(c.deadline(limit))
 	if _, err := c.conn.Write([]byte(text)); err != nil {
 		c.broken = true
 		return lost(ctx, step, err)
@@ -362,7 +365,7 @@ func (c *Client) read(ctx context.Context, step string, limit time.Duration) (Re
 // readLines reads one reply within limit. What is no reply, and 421, end the
 // session (RFC 5321 3.8).
 func (c *Client) readLines(ctx context.Context, step string, limit time.Duration) (int, []string, *Error) {
-	c.conn.SetReadDeadline(time.Now().Add(limit))
+	c.conn.SetReadDeadline(c.deadline(limit))
 	code, lines, err := readReply(c.r)
 	switch {
 	case errors.Is(err, errMalformed):

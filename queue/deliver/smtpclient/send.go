@@ -23,6 +23,7 @@ type Result struct {
 // It may be called again while Usable.
 func (c *Client) Send(ctx context.Context, m Message) []Result {
 	defer c.guard(ctx)()
+	c.until = time.Time{} // what was before has ended
 	t := &transaction{Client: c, m: m, results: make([]Result, len(m.Recipients))}
 	if e := t.run(ctx); e != nil {
 		t.rest(e)
@@ -130,6 +131,8 @@ func (t *transaction) reset(ctx context.Context) *Error {
 func (t *transaction) envelope(ctx context.Context, last string) (more bool, e *Error) {
 	t.open = true
 	t.mails++
+	t.until = time.Now().Add(t.limits.Mail + several(t.limits.Rcpt, len(t.m.Recipients)))
+	defer func() { t.until = time.Time{} }()
 	if t.pipelined = t.offers(extPipelining); t.pipelined {
 		all := t.mailCommand() + "\r\n"
 		for _, to := range t.m.Recipients {
@@ -311,6 +314,8 @@ func (t *transaction) verdicts(ctx context.Context) *Error {
 		}
 		return nil
 	}
+	t.until = time.Now().Add(several(t.limits.Dot, t.accepted))
+	defer func() { t.until = time.Time{} }()
 	for i := range t.results {
 		if !t.results[i].waits() {
 			continue
