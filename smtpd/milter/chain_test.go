@@ -284,7 +284,7 @@ var liars = []struct {
 }{
 	{"an action that was not offered", negotiated(0x7f, 0), nil},
 	{"a protocol bit that was not offered", negotiated(0, 1<<10), nil},
-	{"answers left out, which was not offered", negotiated(0, 1<<7), nil},
+	{"a protocol bit that nobody knows", negotiated(0, 1<<20|1<<7), nil},
 	{"no version", "O\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00", nil},
 	{"half an offer", "O\x00\x00", nil},
 	{"another answer to the offer", "c", nil},
@@ -315,6 +315,22 @@ var liars = []struct {
 	{"a body without end", allActions, map[byte][]string{'E': append(slices.Repeat([]string{"b" + strings.Repeat(strings.Repeat("y", 98)+"\r\n", 600)}, 40), "c")}},
 	{"texts without end", allActions, map[byte][]string{'E': append(slices.Repeat([]string{"q" + strings.Repeat("y", 100_000) + "\x00"}, 50), "c")}},
 	{"packets without end", allActions, map[byte][]string{'E': append(slices.Repeat([]string{"p"}, maxPackets), "c")}},
+}
+
+// TestSilentMilter: rspamd answers the end of a message alone, and says so without
+// having been asked whether it would like to.
+func TestSilentMilter(t *testing.T) {
+	none := []string{}
+	f := newFake(t, negotiated(0x3f, 0xff080), map[byte][]string{'C': none, 'H': none, 'M': none, 'R': none, 'L': none, 'N': none, 'B': none,
+		'E': {"hX-Filter\x00seen\x00", "c"}})
+	got, _, v := pass(t, Chain{f.filter()}, text1)
+	if v.Action != Continue || v.Err != nil || !strings.Contains(got, "X-Filter: seen\r\n") {
+		t.Errorf("%q, %+v", got, v)
+	}
+	f.answers['E'] = []string{"y550 5.7.1 not this one\x00"}
+	if _, _, v := pass(t, Chain{f.filter()}, text1); v.Action != Reject || v.Code != 550 {
+		t.Errorf("%+v", v)
+	}
 }
 
 func manyRecipients() (answers []string) {

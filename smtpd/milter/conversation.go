@@ -53,7 +53,7 @@ func (c *conversation) introduce(p Peer) (*milter.Action, error) {
 	if c.session, err = milter.NewClientWithOptions(c.filter.o.Network, c.filter.o.Address, o).Session(); err != nil {
 		return nil, err
 	}
-	if c.session.ActionOpts&^actions != 0 || c.session.ProtocolOpts&^protocol != 0 { // go-milter takes whatever comes
+	if c.session.ActionOpts&^actions != 0 || c.session.ProtocolOpts&^(protocol|silent) != 0 { // go-milter takes whatever comes
 		return nil, fmt.Errorf("%w: wants %#x and %#x, of which not all was offered", errProtocol, uint32(c.session.ActionOpts), uint32(c.session.ProtocolOpts))
 	}
 	address, port := p.Address.Addr().Unmap().WithZone(""), p.Address.Port()

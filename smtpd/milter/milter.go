@@ -160,5 +160,11 @@ const (
 		milter.OptNoHeaders | milter.OptNoEOH
 )
 
+// silent are the stages at which a milter may say that it will not answer. That is of
+// version 6, so not offered; rspamd says it to everybody, and whoever waited for its
+// answers would wait for ever.
+const silent = milter.OptNoConnReply | milter.OptNoHeloReply | milter.OptNoMailReply | milter.OptNoRcptReply | milter.OptNoDataReply |
+	milter.OptNoUnknownReply | milter.OptNoHeaderReply | milter.OptNoEOHReply | milter.OptNoBodyReply
+
 // plain makes a text fit for the protocol, whose strings end with NUL.
 func plain(s string) string { return strings.ReplaceAll(s, "\x00", "") }
