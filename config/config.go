@@ -491,6 +491,11 @@ type Queue struct {
 type Delivery struct {
 	// delivery.helo: our name in EHLO. Default: hostname.
 	Helo dnsname.Name `toml:"helo"`
+	// delivery.helo_ipv4: the same to hosts that are reached over IPv4, where the address
+	// that they see has another name. Default: delivery.helo.
+	HeloIPv4 dnsname.Name `toml:"helo_ipv4"`
+	// delivery.helo_ipv6: the same over IPv6.
+	HeloIPv6 dnsname.Name `toml:"helo_ipv6"`
 	// delivery.source_ipv4: the address of this host that IPv4 connections come from,
 	// such as the one whose name in DNS is helo. Default: as the system chooses.
 	SourceIPv4 Address `toml:"source_ipv4"`

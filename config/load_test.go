@@ -153,7 +153,7 @@ func TestFull(t *testing.T) {
 			MessagesPerAddress: []Quota{{1000, time.Hour}}, RecipientsPerAddress: []Quota{{5000, time.Hour}, {20000, 24 * time.Hour}}, Lookups: 64, LookupsPerPeer: 4, LookupsPerZone: 8,
 			LookupRate: Rate{3000, time.Minute}, LookupRatePerPeer: Rate{2, time.Second}, LookupRatePerZone: Rate{36000, time.Hour}},
 		Queue:    Queue{[]Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60)}, Duration{120 * time.Hour}, Duration{48 * time.Hour}, Duration{4 * time.Hour}, Duration{36 * time.Hour}, 50, 5, Rate{600, time.Minute}},
-		Delivery: Delivery{name("mx.example.org"), Address{netip.MustParseAddr("192.0.2.1")}, Address{netip.MustParseAddr("2001:db8::1")}, 25, false},
+		Delivery: Delivery{name("mx.example.org"), name("mx4.example.org"), name("mx6.example.org"), Address{netip.MustParseAddr("192.0.2.1")}, Address{netip.MustParseAddr("2001:db8::1")}, 25, false},
 		MTASTS:   MTASTS{false, PKIXRoots(in("sts-roots.pem")), 443},
 		DKIM: []DKIM{
 			{name("example.org"), name("rsa2026"), in("rsa2026._domainkey.example.org.pem"), true},

@@ -30,8 +30,15 @@ const (
 func (r *report) hostname(ctx context.Context, cfg *config.Config, resolver resolverFor) {
 	own := append(interfaceAddresses(), cfg.Delivery.SourceIPv4.Addr, cfg.Delivery.SourceIPv6.Addr)
 	addrs := r.leadsHere(ctx, "hostname", cfg.Hostname, own, resolver)
-	if helo := cfg.Delivery.Helo; !helo.IsZero() && helo != cfg.Hostname {
-		addrs = append(addrs, r.leadsHere(ctx, "delivery.helo", helo, own, resolver)...)
+	seen := []dnsname.Name{cfg.Hostname}
+	for _, helo := range []struct {
+		key  string
+		name dnsname.Name
+	}{{"delivery.helo", cfg.Delivery.Helo}, {"delivery.helo_ipv4", cfg.Delivery.HeloIPv4}, {"delivery.helo_ipv6", cfg.Delivery.HeloIPv6}} {
+		if !helo.name.IsZero() && !slices.Contains(seen, helo.name) {
+			seen = append(seen, helo.name)
+			addrs = append(addrs, r.leadsHere(ctx, helo.key, helo.name, own, resolver)...)
+		}
 	}
 	for _, a := range sendsFrom(cfg, interfaceAddresses(), addrs) {
 		r.reverse(ctx, a, cfg.Hostname, resolver)

@@ -233,6 +233,8 @@ func (p *parts) deliverOptions() deliver.Options {
 		OnTLS:               p.countTLS(),
 		OwnPorts:            ownPorts(p.cfg),
 		Hello:               p.cfg.Delivery.Helo,
+		Hello4:              p.cfg.Delivery.HeloIPv4,
+		Hello6:              p.cfg.Delivery.HeloIPv6,
 		Source4:             p.cfg.Delivery.SourceIPv4.Addr,
 		Source6:             p.cfg.Delivery.SourceIPv6.Addr,
 		Keep:                p.keep,

@@ -24,7 +24,7 @@ func (r *report) tryRoutes(ctx context.Context, cfg *config.Config, resolver *dn
 	}
 	step := maxRouteTry / 4
 	d, err := deliver.New(deliver.Options{
-		Hostname: cfg.Hostname, Hello: cfg.Delivery.Helo, Resolver: resolver, OwnPorts: ownPorts(cfg),
+		Hostname: cfg.Hostname, Hello: cfg.Delivery.Helo, Hello4: cfg.Delivery.HeloIPv4, Hello6: cfg.Delivery.HeloIPv6, Resolver: resolver, OwnPorts: ownPorts(cfg),
 		Source4: cfg.Delivery.SourceIPv4.Addr, Source6: cfg.Delivery.SourceIPv6.Addr,
 		Timeouts: smtpclient.Timeouts{Connect: step, Greeting: step, Hello: step, Handshake: step, Quit: time.Second},
 	})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 
+	"dancemta/internal/dnsname"
 	"dancemta/queue/deliver/smtpclient"
 )
 
@@ -44,7 +45,20 @@ func (d *Deliverer) connect(ctx context.Context, t target, implicit *tls.Config)
 	if err != nil {
 		return nil, err
 	}
-	return smtpclient.New(ctx, conn, smtpclient.Options{Hostname: cmp.Or(t.host.hello, d.o.Hello), LMTP: t.host.lmtp, TLS: implicit, Timeouts: d.o.Timeouts})
+	return smtpclient.New(ctx, conn, smtpclient.Options{Hostname: cmp.Or(t.host.hello, d.hello(t)), LMTP: t.host.lmtp, TLS: implicit, Timeouts: d.o.Timeouts})
+}
+
+// hello is our name for whoever sees us come from the address of a family: it should
+// have the name, and the name it (RFC 5321 4.1.1.1).
+func (d *Deliverer) hello(t target) dnsname.Name {
+	switch to := t.addr.Addr(); {
+	case !to.IsValid(): // a socket in the file system
+		return d.o.Hello
+	case to.Unmap().Is4():
+		return d.o.Hello4
+	default:
+		return d.o.Hello6
+	}
 }
 
 // enter makes a session with t and logs in where the route says so. The handshake

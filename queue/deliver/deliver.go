@@ -18,6 +18,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -51,7 +52,10 @@ const (
 type Options struct {
 	Hostname dnsname.Name // a host of this name is ourselves
 	Hello    dnsname.Name // our name in EHLO; zero: Hostname
-	Resolver interface {
+	// Hello4 and Hello6 are the names over IPv4 and IPv6, where the addresses that we
+	// come from have names of their own; zero: Hello.
+	Hello4, Hello6 dnsname.Name
+	Resolver       interface {
 		Lookup(ctx context.Context, name dnsname.Name, t dnssec.Type) dnssec.Answer
 	}
 	Route               func(destination string) Route                                       // what is configured for a destination; nil: nothing for any
@@ -107,6 +111,7 @@ func New(o Options) (*Deliverer, error) {
 	if o.Hello.IsZero() {
 		o.Hello = o.Hostname
 	}
+	o.Hello4, o.Hello6 = cmp.Or(o.Hello4, o.Hello), cmp.Or(o.Hello6, o.Hello)
 	o.Timeouts = o.Timeouts.OrDefaults()
 	d := &Deliverer{o: o, keeper: newKeeper(o.Keep), own: map[netip.Addr]bool{}, ownPorts: map[netip.AddrPort]bool{}}
 	for _, a := range o.OwnAddresses {

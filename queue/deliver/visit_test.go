@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,5 +360,47 @@ func TestHelloAndSource(t *testing.T) {
 	}
 	if _, err := New(Options{Hostname: dnsname.MustParse("a.test"), Resolver: zone{}, Source4: netip.MustParseAddr("::1")}); err == nil {
 		t.Error("an IPv6 address as Source4")
+	}
+}
+
+// TestHelloOfFamilies: each family may have its own name, a route's comes first, and a
+// socket of this host has none of them.
+func TestHelloOfFamilies(t *testing.T) {
+	name := dnsname.MustParse
+	for _, c := range []struct {
+		host             string
+		v4, v6, of, want string
+	}{
+		{"192.0.2.1:25", "", "", "", "out.example.test"},
+		{"192.0.2.1:25", "four.example.test", "six.example.test", "", "four.example.test"},
+		{"[2001:db8::1]:25", "four.example.test", "six.example.test", "", "six.example.test"},
+		{"[2001:db8::1]:25", "four.example.test", "", "", "out.example.test"},
+		{"[2001:db8::1]:25", "four.example.test", "six.example.test", "route.example.test", "route.example.test"},
+		{"unix:/run/lmtp", "four.example.test", "six.example.test", "", "out.example.test"},
+	} {
+		var said string
+		var serving sync.WaitGroup
+		o := Options{Resolver: zone{}, Hello: name("out.example.test"), Dial: func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			serving.Go(func() {
+				defer there.Close()
+				fmt.Fprint(there, "220 x\r\n")
+				line, _ := bufio.NewReader(there).ReadString('\n')
+				said = strings.TrimSpace(line)
+			})
+			return here, nil
+		}}
+		r := Route{Hosts: []string{c.host}}
+		for text, to := range map[*dnsname.Name]string{&o.Hello4: c.v4, &o.Hello6: c.v6, &r.Hello: c.of} {
+			if to != "" {
+				*text = name(to)
+			}
+		}
+		o.Route = func(string) Route { return r }
+		newDeliverer(t, o).attempt(t.Context(), job("x\r\n", "b@d.test"))
+		serving.Wait()
+		if said != "EHLO "+c.want && said != "LHLO "+c.want {
+			t.Errorf("%+v: %q", c, said)
+		}
 	}
 }

@@ -44,12 +44,31 @@ func (c *Client) current(domain dnsname.Name) (p Policy, stale bool) {
 		return Policy{}, false
 	}
 	now := c.o.Now()
-	if !now.Before(e.policy.Expires()) {
+	switch {
+	case now.Before(e.policy.Expires()):
+		e.used = now
+		return e.policy, e.stale
+	case e.ended(now):
 		c.drop(e)
+	}
+	return Policy{}, false
+}
+
+// young returns a policy that was fetched just now under this id, however short its
+// own life is: to ask again would bring nothing else.
+func (c *Client) young(domain dnsname.Name, id string) (Policy, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.kept[domain]
+	if e == nil || e.stale || e.policy.ID != id || !c.o.Now().Before(e.policy.Fetched.Add(leastAge)) {
 		return Policy{}, false
 	}
-	e.used = now
-	return e.policy, e.stale
+	return e.policy, true
+}
+
+// ended reports whether a policy is of no use any more.
+func (e *entry) ended(now time.Time) bool {
+	return !now.Before(e.policy.Expires()) && !now.Before(e.policy.Fetched.Add(leastAge))
 }
 
 // keep puts a policy in the place of an older one, in memory and on disk. What
@@ -125,7 +144,7 @@ func (c *Client) due() (domains []dnsname.Name) {
 	now := c.o.Now()
 	for domain, e := range c.kept {
 		switch {
-		case !now.Before(e.policy.Expires()):
+		case e.ended(now):
 			c.drop(e)
 		case now.Sub(e.policy.Fetched) >= refreshAfter:
 			domains = append(domains, domain)

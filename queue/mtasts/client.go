@@ -22,6 +22,11 @@ const (
 	failureRest  = 5 * time.Minute // RFC 8461 3.3: a fetch that failed is not tried again for so long
 	refreshAfter = 24 * time.Hour  // RFC 8461 3.3 suggests it
 	refreshPause = time.Hour       // between looks at what is to be refreshed
+	// leastAge is how long a policy of a shorter life, which may be none at all, is good
+	// under the id that it was fetched for. RFC 8461 3.2 lets max_age be 0; a host that
+	// says so would be asked once for each message, and each would wait for it. It can
+	// change its mind by another id at any time, or by taking the record away.
+	leastAge = time.Minute
 	// maxFetches bounds the fetches at a time: each may wait a minute for a host
 	// that a stranger has chosen.
 	maxFetches = 32
@@ -94,6 +99,9 @@ func New(o Options) (*Client, error) {
 func (c *Client) Policy(ctx context.Context, domain dnsname.Name) (Policy, error) {
 	kept, stale := c.current(domain)
 	id, err := c.announced(ctx, domain)
+	if young, ok := c.young(domain, id); ok && err == nil {
+		return young, nil
+	}
 	switch {
 	case err != nil && errors.Is(err, errNoRecord):
 		return kept, nil // RFC 8461 5.1: hiding the record changes nothing
@@ -136,6 +144,9 @@ func (c *Client) renew(ctx context.Context, domain dnsname.Name, id string) (Pol
 		}
 		if kept, stale := c.current(domain); kept.ID == id && !stale {
 			return kept, nil
+		}
+		if young, ok := c.young(domain, id); ok { // the one that was waited for
+			return young, nil
 		}
 	}
 	if f, rests := c.failed[domain]; rests && c.o.Now().Before(f.until) {

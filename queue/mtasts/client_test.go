@@ -274,6 +274,66 @@ func TestFailureRests(t *testing.T) {
 	}
 }
 
+// TestShortLives: a policy whose max_age is 0 is fetched once in a minute under one
+// id, not once for each message; and it is none when its record goes.
+func TestShortLives(t *testing.T) {
+	for _, age := range []string{"0", "1"} {
+		s := newScene(t)
+		s.serves(strings.Replace(enforce, "604800", age, 1))
+		c := s.client(t, Options{Dir: filepath.Join(t.TempDir(), "mta-sts")})
+		for _, step := range []struct {
+			wait    time.Duration
+			set     func()
+			fetches int32
+			mode    Mode
+		}{
+			{0, func() {}, 1, Enforce},
+			{0, func() {}, 1, Enforce},
+			{59 * time.Second, func() {}, 1, Enforce},
+			{time.Second, func() {}, 2, Enforce}, // its minute is over
+			{time.Second, func() { s.record("v=STSv1; id=2;") }, 3, Enforce},
+			{30 * time.Second, func() { s.record() }, 3, None}, // RFC 8461 5.1 speaks of policies that live
+			{time.Second, func() { s.record("v=STSv1; id=2;") }, 3, Enforce},
+			{time.Hour, func() {}, 4, Enforce},
+		} {
+			s.now = s.now.Add(step.wait)
+			step.set()
+			p, err := c.Policy(t.Context(), d)
+			if n := s.fetches.Load(); n != step.fetches || p.Mode != step.mode || err != nil {
+				t.Errorf("max_age %s, step %+v: %d fetches, %v, %v", age, step, n, p.Mode, err)
+			}
+		}
+	}
+}
+
+// TestShortLivesAtOnce: messages that come while a policy without a life is fetched
+// share the fetch.
+func TestShortLivesAtOnce(t *testing.T) {
+	s := newScene(t)
+	arrived, goOn := make(chan struct{}, 100), make(chan struct{})
+	s.answers(func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-goOn
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, strings.Replace(enforce, "604800", "0", 1))
+	})
+	c := s.client(t, Options{})
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if p, err := c.Policy(t.Context(), d); p.Mode != Enforce || err != nil {
+				t.Error(p, err)
+			}
+		})
+	}
+	<-arrived
+	close(goOn)
+	all.Wait()
+	if n := s.fetches.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
 // TestRecheck: before mail fails for good the policy is fetched again, under the
 // same id too.
 func TestRecheck(t *testing.T) {
