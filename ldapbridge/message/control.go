@@ -17,13 +17,12 @@ func ParseControls(controls []byte) (list []Control, err error) {
 	if len(controls) == 0 {
 		return nil, nil
 	}
-	c := cursor{rest: controls}
-	inner, err := c.expect(tagControls)
+	all, err := open(controls, tagControls)
 	if err != nil {
 		return nil, err
 	}
-	for c = (cursor{rest: inner}); !c.empty(); {
-		one, err := c.expect(tagSequence)
+	for !all.empty() {
+		one, err := all.inner(tagSequence)
 		if err != nil {
 			return nil, err
 		}
@@ -46,9 +45,8 @@ func ParseControls(controls []byte) (list []Control, err error) {
 // maxControls of one message: there are some thirty that are known at all.
 const maxControls = 32
 
-func parseControl(b []byte) (c Control, err error) {
-	in := cursor{rest: b}
-	oid, err := in.expect(tagOctetString)
+func parseControl(in *parts) (c Control, err error) {
+	oid, err := in.text()
 	if err != nil {
 		return c, err
 	}
@@ -74,48 +72,29 @@ func AppendControls(dst []byte, list ...Control) []byte {
 	if len(list) == 0 {
 		return dst
 	}
-	size := 0
+	all := node(tagControls)
 	for _, c := range list {
-		n := c.size()
-		size += headSize(n) + n
-	}
-	dst = appendHead(dst, tagControls, size)
-	for _, c := range list {
-		dst = appendHead(dst, tagSequence, c.size())
-		dst = appendElement(dst, tagOctetString, c.OID)
+		one := node(tagSequence, text(c.OID))
 		if c.Critical {
-			dst = appendBoolean(dst, true)
+			one.AppendChild(truth(true))
 		}
 		if c.HasValue {
-			dst = appendElement(dst, tagOctetString, c.Value)
+			one.AppendChild(text(c.Value))
 		}
+		all.AppendChild(one)
 	}
-	return dst
-}
-
-// size of the contents of the control's SEQUENCE.
-func (c Control) size() int {
-	n := headSize(len(c.OID)) + len(c.OID)
-	if c.Critical {
-		n += 3
-	}
-	if c.HasValue {
-		n += headSize(len(c.Value)) + len(c.Value)
-	}
-	return n
+	return append(dst, all.Bytes()...)
 }
 
 // PagedCookie reads the cookie from the value of a paged results control (RFC 2696
 // 2); an empty one in a reply says that there are no more pages.
 func PagedCookie(value []byte) (cookie []byte, err error) {
-	c := cursor{rest: value}
-	inner, err := c.expect(tagSequence)
+	f, err := open(value, tagSequence)
 	if err != nil {
 		return nil, err
 	}
-	c = cursor{rest: inner}
-	if _, err := c.integer(tagInteger); err != nil {
+	if _, err := f.integer(tagInteger); err != nil {
 		return nil, err
 	}
-	return c.expect(tagOctetString)
+	return f.text()
 }

@@ -8,8 +8,9 @@
 // element ends where its parent says, and neither depth nor number is without
 // bound. Two readers that agree on all lengths cannot be made to see two messages.
 //
-// The cursor (ber.go) is our own, since a tree of packets costs 40 times as much as
-// the whole rest; the tests compare it with go-asn1-ber.
+// Values are read and written by go-asn1-ber (decode.go, encode.go). Only where
+// elements begin and end is found out here before (frame.go): the library bounds
+// neither memory nor number, and would decode what is passed on as it came.
 //
 // Start with Read, then the Parse functions (request.go, control.go) and the Append
 // functions (response.go). It is pure: no sockets, no rules.
@@ -170,7 +171,7 @@ func unexpected(err error) error {
 // split finds the parts of the LDAPMessage whose contents b is.
 func split(b []byte, l Limits) (m Message, err error) {
 	c := cursor{rest: b}
-	id, err := c.integer(tagInteger)
+	id, err := c.id()
 	if err != nil {
 		return Message{}, err
 	}

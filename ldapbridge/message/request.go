@@ -1,6 +1,10 @@
 package message
 
-import "fmt"
+import (
+	"fmt"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+)
 
 // Bind is a BindRequest (RFC 4511 4.2). Exactly one of IsSimple and IsSASL is true,
 // or none for a choice that is not known.
@@ -21,42 +25,29 @@ const (
 	tagSASL   = 0xa3 // [3] SaslCredentials
 )
 
-// inside returns a cursor in an operation of one kind.
-func inside(op []byte, want Op) (*cursor, error) {
-	c := &cursor{rest: op}
-	value, err := c.expect(byte(want))
-	if err != nil {
-		return nil, err
-	}
-	if !c.empty() {
-		return nil, fmt.Errorf("%w: octets behind the operation", ErrMalformed)
-	}
-	return &cursor{rest: value}, nil
-}
-
 // ParseBind reads the Op of a BindRequest.
 func ParseBind(op []byte) (b Bind, err error) {
-	c, err := inside(op, BindRequest)
+	f, err := open(op, byte(BindRequest))
 	if err != nil {
 		return b, err
 	}
-	if b.Version, err = c.integer(tagInteger); err != nil {
+	if b.Version, err = f.integer(tagInteger); err != nil {
 		return b, err
 	}
-	if b.Name, err = c.expect(tagOctetString); err != nil {
+	if b.Name, err = f.text(); err != nil {
 		return b, err
 	}
-	choice, err := c.next()
+	choice, err := f.next()
 	if err != nil {
 		return b, err
 	}
-	switch choice.tag {
+	switch tagOf(choice) {
 	case tagSimple:
-		b.IsSimple, b.Password = true, choice.value
+		b.IsSimple, b.Password = true, choice.Data.Bytes()
 	case tagSASL:
 		b.IsSASL = true
-		s := cursor{rest: choice.value}
-		mechanism, err := s.expect(tagOctetString)
+		s := parts{choice.Children}
+		mechanism, err := s.text()
 		if err != nil {
 			return b, err
 		}
@@ -81,34 +72,36 @@ const (
 
 // ParseExtended reads the Op of an ExtendedRequest.
 func ParseExtended(op []byte) (x Extended, err error) {
-	c, err := inside(op, ExtendedRequest)
+	f, err := open(op, byte(ExtendedRequest))
 	if err != nil {
 		return x, err
 	}
-	name, err := c.expect(tagRequestName)
+	name, err := f.octets(tagRequestName)
 	if err != nil {
 		return x, err
 	}
 	x.OID = string(name)
-	x.Value, x.HasValue, err = c.optional(tagRequestValue)
+	x.Value, x.HasValue, err = f.optional(tagRequestValue)
 	return x, err
 }
 
 // ParseAbandon reads the Op of an AbandonRequest: the ID of what is abandoned.
 func ParseAbandon(op []byte) (int32, error) {
-	c := cursor{rest: op}
-	return c.integer(byte(AbandonRequest))
+	p, err := decode(op)
+	if err != nil {
+		return 0, err
+	}
+	f := parts{[]*ber.Packet{p}}
+	return f.integer(byte(AbandonRequest))
 }
 
 // ParseCancel reads the value of a Cancel request (RFC 3909 2).
 func ParseCancel(value []byte) (int32, error) {
-	c := cursor{rest: value}
-	inner, err := c.expect(tagSequence)
+	f, err := open(value, tagSequence)
 	if err != nil {
 		return 0, err
 	}
-	c = cursor{rest: inner}
-	return c.integer(tagInteger)
+	return f.integer(tagInteger)
 }
 
 // Search is a SearchRequest (RFC 4511 4.5.1). Filter stays as it came.
@@ -130,49 +123,48 @@ const (
 
 // ParseSearch reads the Op of a SearchRequest.
 func ParseSearch(op []byte) (s Search, err error) {
-	c, err := inside(op, SearchRequest)
+	f, err := open(op, byte(SearchRequest))
 	if err != nil {
 		return s, err
 	}
-	if s.Base, err = c.expect(tagOctetString); err != nil {
+	if s.Base, err = f.text(); err != nil {
 		return s, err
 	}
 	for _, n := range []struct {
 		to  *int32
 		tag byte
 	}{{&s.Scope, tagEnumerated}, {&s.Deref, tagEnumerated}, {&s.SizeLimit, tagInteger}, {&s.TimeLimit, tagInteger}} {
-		if *n.to, err = c.integer(n.tag); err != nil {
+		if *n.to, err = f.integer(n.tag); err != nil {
 			return s, err
 		}
 	}
-	typesOnly, err := c.expect(tagBoolean)
+	typesOnly, err := f.octets(tagBoolean)
 	if err != nil {
 		return s, err
 	}
 	if s.TypesOnly, err = boolean(typesOnly); err != nil {
 		return s, err
 	}
-	filter, err := c.next()
+	filter, err := f.next()
 	if err != nil {
 		return s, err
 	}
-	attributes, err := c.next()
-	if err != nil || attributes.tag != tagSequence {
+	attributes, err := f.next()
+	if err != nil || tagOf(attributes) != tagSequence {
 		return s, fmt.Errorf("%w: no attribute selection", ErrMalformed)
 	}
-	s.Filter, s.Attributes = filter.whole, attributes.whole
+	s.Filter, s.Attributes = filter.Bytes(), attributes.Bytes()
 	return s, nil
 }
 
 // AttributeList returns the attributes that were asked for.
 func (s Search) AttributeList() (list []string, err error) {
-	c := cursor{rest: s.Attributes}
-	inner, err := c.expect(tagSequence)
+	f, err := open(s.Attributes, tagSequence)
 	if err != nil {
 		return nil, err
 	}
-	for c = (cursor{rest: inner}); !c.empty(); {
-		name, err := c.expect(tagOctetString)
+	for !f.empty() {
+		name, err := f.text()
 		if err != nil {
 			return nil, err
 		}
@@ -183,49 +175,42 @@ func (s Search) AttributeList() (list []string, err error) {
 
 // AppendOp writes the Op of a SearchRequest.
 func (s Search) AppendOp(dst []byte) []byte {
-	var inner []byte
-	inner = appendElement(inner, tagOctetString, s.Base)
-	inner = appendNumber(inner, tagEnumerated, s.Scope)
-	inner = appendNumber(inner, tagEnumerated, s.Deref)
-	inner = appendNumber(inner, tagInteger, s.SizeLimit)
-	inner = appendNumber(inner, tagInteger, s.TimeLimit)
-	inner = appendBoolean(inner, s.TypesOnly)
-	inner = append(inner, s.Filter...)
-	inner = append(inner, s.Attributes...)
-	return appendElement(dst, byte(SearchRequest), inner)
+	head := node(byte(SearchRequest), text(s.Base), integer(tagEnumerated, s.Scope), integer(tagEnumerated, s.Deref),
+		integer(tagInteger, s.SizeLimit), integer(tagInteger, s.TimeLimit), truth(s.TypesOnly))
+	head.Data.Write(s.Filter)
+	head.Data.Write(s.Attributes)
+	return append(dst, head.Bytes()...)
 }
 
 // FilterPresent makes the filter (attribute=*).
-func FilterPresent(attribute string) []byte { return appendElement(nil, tagPresent, attribute) }
+func FilterPresent(attribute string) []byte { return leaf(tagPresent, attribute).Bytes() }
 
 // IsFilterPresent reports whether a filter is (attribute=*), and which.
 func IsFilterPresent(filter []byte) (attribute string, ok bool) {
-	c := cursor{rest: filter}
-	value, err := c.expect(tagPresent)
-	return string(value), err == nil
+	p, err := decode(filter)
+	if err != nil || tagOf(p) != tagPresent {
+		return "", false
+	}
+	return p.Data.String(), true
 }
 
 const tagPresent = 0x87 // [7], RFC 4511 4.5.1
 
 // AttributeSelection makes the SEQUENCE of attributes of a Search.
 func AttributeSelection(names ...string) []byte {
-	var inner []byte
+	list := node(tagSequence)
 	for _, n := range names {
-		inner = appendElement(inner, tagOctetString, n)
+		list.AppendChild(text(n))
 	}
-	return appendElement(nil, tagSequence, inner)
+	return list.Bytes()
 }
 
 // AppendBindExternal writes a BindRequest of SASL EXTERNAL with credentials that are
 // there and empty: a server takes absent ones for a first step (RFC 4513 5.2.1.2).
 func AppendBindExternal(dst []byte, id int32) []byte {
-	var sasl, inner []byte
-	sasl = appendElement(sasl, tagOctetString, "EXTERNAL")
-	sasl = appendElement(sasl, tagOctetString, "")
-	inner = appendNumber(inner, tagInteger, 3)
-	inner = appendElement(inner, tagOctetString, "")
-	inner = appendElement(inner, tagSASL, sasl)
-	return AppendMessage(dst, id, appendElement(nil, byte(BindRequest), inner), nil)
+	const version = 3
+	bind := node(byte(BindRequest), integer(tagInteger, version), text(""), node(tagSASL, text("EXTERNAL"), text("")))
+	return AppendMessage(dst, id, bind.Bytes(), nil)
 }
 
 // AppendExtended writes an ExtendedRequest; a nil value is none.
@@ -235,20 +220,18 @@ func AppendExtended(dst []byte, id int32, oid string, value []byte) []byte {
 
 // ExtendedOp makes the Op of an ExtendedRequest; a nil value is none.
 func ExtendedOp(oid string, value []byte) []byte {
-	inner := appendElement(nil, tagRequestName, oid)
+	x := node(byte(ExtendedRequest), leaf(tagRequestName, oid))
 	if value != nil {
-		inner = appendElement(inner, tagRequestValue, value)
+		x.AppendChild(leaf(tagRequestValue, value))
 	}
-	return appendElement(nil, byte(ExtendedRequest), inner)
+	return x.Bytes()
 }
 
 // CancelValue makes the value of a Cancel request (RFC 3909 2).
-func CancelValue(id int32) []byte {
-	return appendElement(nil, tagSequence, appendNumber(nil, tagInteger, id))
-}
+func CancelValue(id int32) []byte { return node(tagSequence, integer(tagInteger, id)).Bytes() }
 
 // AbandonOp makes the Op of an AbandonRequest.
-func AbandonOp(id int32) []byte { return appendNumber(nil, byte(AbandonRequest), id) }
+func AbandonOp(id int32) []byte { return integer(byte(AbandonRequest), id).Bytes() }
 
 // UnbindOp makes the Op of an UnbindRequest.
-func UnbindOp() []byte { return []byte{byte(UnbindRequest), 0} }
+func UnbindOp() []byte { return node(byte(UnbindRequest)).Bytes() }

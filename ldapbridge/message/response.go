@@ -71,19 +71,14 @@ func numberSize(n int32) int {
 
 // AppendResult writes a message whose operation is a result; op is the kind of reply.
 func AppendResult(dst []byte, id int32, op Op, r Result) []byte {
-	var inner []byte
-	inner = appendNumber(inner, tagEnumerated, int32(r.Code))
-	inner = appendElement(inner, tagOctetString, r.MatchedDN)
-	inner = appendElement(inner, tagOctetString, r.Diagnostic)
-	if op == ExtendedResponse {
-		if r.OID != "" {
-			inner = appendElement(inner, tagResponseName, r.OID)
-		}
-		if r.Value != nil {
-			inner = appendElement(inner, tagResponseValue, r.Value)
-		}
+	result := node(byte(op), integer(tagEnumerated, int32(r.Code)), text(r.MatchedDN), text(r.Diagnostic))
+	if op == ExtendedResponse && r.OID != "" {
+		result.AppendChild(leaf(tagResponseName, r.OID))
 	}
-	return AppendMessage(dst, id, appendElement(nil, byte(op), inner), nil)
+	if op == ExtendedResponse && r.Value != nil {
+		result.AppendChild(leaf(tagResponseValue, r.Value))
+	}
+	return AppendMessage(dst, id, result.Bytes(), nil)
 }
 
 // ParseResult reads the Op of a reply that holds a result: those that IsFinal.
@@ -92,31 +87,31 @@ func ParseResult(op []byte) (r Result, err error) {
 		return r, ErrMalformed
 	}
 	kind := Op(op[0])
-	c, err := inside(op, kind)
+	f, err := open(op, op[0])
 	if err != nil {
 		return r, err
 	}
-	code, err := c.integer(tagEnumerated)
+	code, err := f.integer(tagEnumerated)
 	if err != nil {
 		return r, err
 	}
-	matched, err := c.expect(tagOctetString)
+	matched, err := f.text()
 	if err != nil {
 		return r, err
 	}
-	diagnostic, err := c.expect(tagOctetString)
+	diagnostic, err := f.text()
 	if err != nil {
 		return r, err
 	}
 	r.Code, r.MatchedDN, r.Diagnostic = Code(code), string(matched), string(diagnostic)
-	if _, _, err = c.optional(tagReferral); err != nil || kind != ExtendedResponse {
+	if _, _, err = f.optional(tagReferral); err != nil || kind != ExtendedResponse {
 		return r, err
 	}
-	name, _, err := c.optional(tagResponseName)
+	name, _, err := f.optional(tagResponseName)
 	if err != nil {
 		return r, err
 	}
-	value, there, err := c.optional(tagResponseValue)
+	value, there, err := f.optional(tagResponseValue)
 	if there {
 		r.Value = append([]byte{}, value...)
 	}
@@ -139,21 +134,17 @@ type Attribute struct {
 // AppendEntry writes a SearchResultEntry (RFC 4511 4.5.2). typesOnly leaves the
 // values out.
 func AppendEntry(dst []byte, id int32, dn string, attributes []Attribute, typesOnly bool) []byte {
-	var list []byte
+	list := node(tagSequence)
 	for _, a := range attributes {
-		var values []byte
+		values := node(tagSet)
 		for _, v := range a.Values {
 			if !typesOnly {
-				values = appendElement(values, tagOctetString, v)
+				values.AppendChild(text(v))
 			}
 		}
-		one := appendElement(nil, tagOctetString, a.Name)
-		one = appendElement(one, tagSet, values)
-		list = appendElement(list, tagSequence, one)
+		list.AppendChild(node(tagSequence, text(a.Name), values))
 	}
-	inner := appendElement(nil, tagOctetString, dn)
-	inner = appendElement(inner, tagSequence, list)
-	return AppendMessage(dst, id, appendElement(nil, byte(SearchEntry), inner), nil)
+	return AppendMessage(dst, id, node(byte(SearchEntry), text(dn), list).Bytes(), nil)
 }
 
 // Entry is a SearchResultEntry as ParseEntry reads it.
@@ -164,21 +155,21 @@ type Entry struct {
 
 // ParseEntry reads the Op of a SearchResultEntry.
 func ParseEntry(op []byte) (e Entry, err error) {
-	c, err := inside(op, SearchEntry)
+	f, err := open(op, byte(SearchEntry))
 	if err != nil {
 		return e, err
 	}
-	dn, err := c.expect(tagOctetString)
+	dn, err := f.text()
 	if err != nil {
 		return e, err
 	}
-	list, err := c.expect(tagSequence)
+	list, err := f.inner(tagSequence)
 	if err != nil {
 		return e, err
 	}
 	e.DN = string(dn)
-	for in := (cursor{rest: list}); !in.empty(); {
-		one, err := in.expect(tagSequence)
+	for !list.empty() {
+		one, err := list.inner(tagSequence)
 		if err != nil {
 			return e, err
 		}
@@ -191,19 +182,18 @@ func ParseEntry(op []byte) (e Entry, err error) {
 	return e, nil
 }
 
-func parseAttribute(b []byte) (a Attribute, err error) {
-	in := cursor{rest: b}
-	name, err := in.expect(tagOctetString)
+func parseAttribute(in *parts) (a Attribute, err error) {
+	name, err := in.text()
 	if err != nil {
 		return a, err
 	}
-	values, err := in.expect(tagSet)
+	values, err := in.inner(tagSet)
 	if err != nil {
 		return a, err
 	}
 	a.Name = string(name)
-	for v := (cursor{rest: values}); !v.empty(); {
-		value, err := v.expect(tagOctetString)
+	for !values.empty() {
+		value, err := values.text()
 		if err != nil {
 			return a, err
 		}

@@ -2,15 +2,16 @@ package message
 
 import "fmt"
 
-// Tags of the universal class, and those that LDAPMessage itself has.
+// What stands here reads and writes tags and lengths, and no values but a message ID:
+// what is needed to know where a message and its parts end, and that nothing in it
+// is without bound, before go-asn1-ber decodes it (decode.go). That library asks for
+// 145 MB of memory to decode 1 MB of empty elements.
+
+// Tags of an LDAPMessage.
 const (
-	tagBoolean     = 0x01
-	tagInteger     = 0x02
-	tagOctetString = 0x04
-	tagEnumerated  = 0x0a
-	tagSequence    = 0x30
-	tagSet         = 0x31
-	tagControls    = 0xa0 // [0], RFC 4511 4.1.1
+	tagInteger  = 0x02
+	tagSequence = 0x30
+	tagControls = 0xa0 // [0], RFC 4511 4.1.1
 
 	constructed = 0x20
 	manyOctets  = 0x1f // a tag that goes on in the next octet; LDAP has none
@@ -82,18 +83,9 @@ func (c *cursor) expect(tag byte) ([]byte, error) {
 	return e.value, err
 }
 
-// optional takes an element if it has this tag.
-func (c *cursor) optional(tag byte) (value []byte, there bool, err error) {
-	if c.empty() || c.peek() != tag {
-		return nil, false, nil
-	}
-	e, err := c.next()
-	return e.value, err == nil, err
-}
-
-// integer takes a number from 0 to maxInt (RFC 4511 4.1.1) with this tag.
-func (c *cursor) integer(tag byte) (int32, error) {
-	value, err := c.expect(tag)
+// id takes a message ID, from 0 to maxInt (RFC 4511 4.1.1).
+func (c *cursor) id() (int32, error) {
+	value, err := c.expect(tagInteger)
 	if err != nil {
 		return 0, err
 	}
@@ -111,15 +103,6 @@ func number(value []byte) (int32, error) {
 		n = n<<8 | int32(o)
 	}
 	return n, nil
-}
-
-// boolean reads a BOOLEAN. RFC 4511 5.1 has 0xff for TRUE; other readers take every
-// other octet for it, so that none of them may pass.
-func boolean(value []byte) (bool, error) {
-	if len(value) != 1 || value[0] != 0 && value[0] != 0xff {
-		return false, fmt.Errorf("%w: boolean % .8x", ErrMalformed, value)
-	}
-	return value[0] != 0, nil
 }
 
 // walker proves that elements lie within each other, and counts them.
@@ -177,10 +160,6 @@ func headSize(size int) int {
 	return 6
 }
 
-func appendElement[T string | []byte](dst []byte, tag byte, value T) []byte {
-	return append(appendHead(dst, tag, len(value)), value...)
-}
-
 // appendNumber writes a number that is not negative.
 func appendNumber(dst []byte, tag byte, n int32) []byte {
 	switch {
@@ -192,11 +171,4 @@ func appendNumber(dst []byte, tag byte, n int32) []byte {
 		return append(dst, tag, 3, byte(n>>16), byte(n>>8), byte(n))
 	}
 	return append(dst, tag, 4, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
-}
-
-func appendBoolean(dst []byte, b bool) []byte {
-	if b {
-		return append(dst, tagBoolean, 1, 0xff)
-	}
-	return append(dst, tagBoolean, 1, 0)
 }
