@@ -29,7 +29,7 @@ const (
 )
 
 // storyPrograms are the counterparts that the stories play with.
-var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "curl", "perl", "nginx", "haproxy", "freeradius", "eapol_test", "opendkim", "opendkim-genkey", "postfix", "smtp-sink", "sendmail", "cc"}
+var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "curl", "perl", "nginx", "haproxy", "freeradius", "eapol_test", "opendkim", "opendkim-genkey", "postfix", "smtp-sink", "sendmail", "cc", "slapd", "slapadd", "ldapsearch"}
 
 // Each folder in testdata/e2e is a story: real programs against the real
 // server, which asks unbound, which asks nsd, which has the lab's zones.
@@ -61,6 +61,9 @@ func needPrograms(t *testing.T) {
 	}
 	if exec.Command("/usr/bin/python3", "-c", "import dkim, nacl").Run() != nil {
 		missing = append(missing, "Debian's python3-dkim and python3-nacl")
+	}
+	if exec.Command("/usr/bin/python3", "-c", "import ldap3").Run() != nil {
+		missing = append(missing, "Debian's python3-ldap3")
 	}
 	if !haveLibssl() {
 		missing = append(missing, "libssl-dev, for the peer in C")
