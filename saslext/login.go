@@ -49,12 +49,9 @@ type Authenticator struct {
 // whom no rule allows costs no query. Then DNS proves the certificate, and only
 // a proved user learns whether he may act as another (RFC 4422 3.4.1).
 func (a *Authenticator) Login(ctx context.Context, cred daneclient.Credential, authzid string) (Login, error) {
-	var wanted Identity
-	if authzid != "" {
-		var err error
-		if wanted, err = ParseIdentity(authzid); err != nil {
-			return Login{}, &Error{Reason: BadAuthzid, Err: err}
-		}
+	wanted, err := wantedBy(authzid)
+	if err != nil {
+		return Login{}, err
 	}
 	id, err := claimed(cred)
 	if err != nil {
@@ -67,15 +64,7 @@ func (a *Authenticator) Login(ctx context.Context, cred daneclient.Credential, a
 	if err != nil {
 		return Login{}, &Error{Reason: Unproved, Authenticated: id, Err: err}
 	}
-	login := Login{Identity: id, Authenticated: id, Record: anchor.Record, Until: anchor.Until}
-	if wanted.IsZero() || wanted == id {
-		return login, nil
-	}
-	if !a.Rules.MayActAs(id, wanted) {
-		return Login{}, &Error{Reason: AuthzidDenied, Authenticated: id, Authzid: wanted}
-	}
-	login.Identity = wanted
-	return login, nil
+	return Login{Identity: id, Authenticated: id, Record: anchor.Record, Until: anchor.Until}.as(wanted, a.Rules)
 }
 
 // claimed reads the identity that the leaf claims.

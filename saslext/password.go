@@ -103,12 +103,9 @@ func (a *PasswordAuthenticator) Login(ctx context.Context, response []byte) (Log
 	if !ok {
 		return Login{}, &Error{Reason: BadMessage}
 	}
-	var wanted Identity
-	if m.authzid != "" {
-		var err error
-		if wanted, err = ParseIdentity(m.authzid); err != nil {
-			return Login{}, &Error{Reason: BadAuthzid, Err: err}
-		}
+	wanted, err := wantedBy(m.authzid)
+	if err != nil {
+		return Login{}, err
 	}
 	id, err := ParseIdentity(m.authcid)
 	switch {
@@ -124,15 +121,7 @@ func (a *PasswordAuthenticator) Login(ctx context.Context, response []byte) (Log
 	if err := a.check(ctx, id, m.password); err != nil {
 		return Login{}, err
 	}
-	login := Login{Identity: id, Authenticated: id, Until: a.now().Add(passwordTime)}
-	if wanted.IsZero() || wanted == id {
-		return login, nil
-	}
-	if !a.Rules.MayActAs(id, wanted) {
-		return Login{}, &Error{Reason: AuthzidDenied, Authenticated: id, Authzid: wanted}
-	}
-	login.Identity = wanted
-	return login, nil
+	return Login{Identity: id, Authenticated: id, Until: a.now().Add(passwordTime)}.as(wanted, a.Rules)
 }
 
 // check asks whether the password is the user's. Only ErrPassword is a refusal.

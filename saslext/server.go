@@ -16,13 +16,7 @@ import (
 // It does what sasl.NewExternalServer does, but for one thing: that one refuses
 // a NUL with an error of its own, past the caller.
 func (a *Authenticator) Server(ctx context.Context, cred daneclient.Credential, done func(Login, error) error) sasl.Server {
-	return &exchange{login: func(authzid []byte) error {
-		if done == nil {
-			return errNoCallback
-		}
-		login, err := a.Login(ctx, cred, string(authzid))
-		return done(login, err)
-	}}
+	return External(func(authzid string) (Login, error) { return a.Login(ctx, cred, authzid) }, done)
 }
 
 var errNoCallback = errors.New("saslext: nobody takes the result")
