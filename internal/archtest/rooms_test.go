@@ -64,7 +64,7 @@ var rooms = map[string]string{
 	"internal/crowd":      "internal/limit", // counts connections: no protocol
 	"internal/dialog":     "",
 	"internal/dnsname":    "",
-	"internal/explain":    "daneclient daneclient/dnssec queue queue/deliver saslext smtpd/policy internal/dnsname internal/foreign internal/mailaddr", // asks those who decide, and knows nothing of how
+	"internal/explain":    "daneclient daneclient/dnssec ldapbridge/mapping queue queue/deliver saslext smtpd/policy internal/dnsname internal/foreign internal/mailaddr", // asks those who decide, and knows nothing of how
 	"internal/foreign":    "",
 	"internal/lab":        "", // code of its own, so that it can disagree with what it tests
 	"internal/limit":      "",

@@ -16,6 +16,7 @@ import (
 
 	"dancemta/daneclient"
 	"dancemta/internal/dnsname"
+	"dancemta/ldapbridge/mapping"
 	"dancemta/saslext"
 	"dancemta/smtpd/policy"
 )
@@ -42,7 +43,8 @@ type Explainer struct {
 	Verifier Verifier
 	Rules    Rules
 	Listener policy.Listener
-	Deaf     bool // the listener asks nobody for a certificate
+	Deaf     bool   // the listener asks nobody for a certificate
+	Bridge   Bridge // required for LDAPUser and LDAPUserName, which ask it in place of Rules
 	// ClientReply and LoginReply say what a peer reads whom err refuses.
 	ClientReply func(cred daneclient.Credential, err error) string
 	LoginReply  func(err error) string
@@ -97,6 +99,14 @@ func (e *Explainer) User(ctx context.Context, cred daneclient.Credential) *Repor
 // his domain, whatever certificate he shows.
 func (e *Explainer) UserName(ctx context.Context, id saslext.Identity) *Report {
 	x := e.begin(ctx, kindUser, daneclient.Credential{})
+	if err := x.publishes(id, func(dnsname.Name) bool { return x.allowsUser(id) }); err != nil {
+		x.refused(err, e.LoginReply(err))
+	}
+	return x.finish()
+}
+
+// publishes looks at the records of a user's domain. Its error is that of a login.
+func (x *explanation) publishes(id saslext.Identity, allowed func(dnsname.Name) bool) error {
 	owner, err := daneclient.UserOwner(id.Domain)
 	var name dnsname.Name
 	if err == nil {
@@ -104,13 +114,12 @@ func (e *Explainer) UserName(ctx context.Context, id saslext.Identity) *Report {
 	}
 	if err == nil {
 		x.about(name)
-		err = e.Verifier.Published(x.ctx, name, func(dnsname.Name) bool { return x.allowsUser(id) })
+		err = x.Verifier.Published(x.ctx, name, allowed)
 	}
 	if err != nil {
-		err = asLogin(id, err)
-		x.refused(err, e.LoginReply(err))
+		return asLogin(id, err)
 	}
-	return x.finish()
+	return nil
 }
 
 // asLogin is the error that a login would have had, so that it reads the same.
@@ -209,6 +218,7 @@ func temporary(err error) bool {
 type reason struct {
 	client daneclient.Reason // the zero Reason when it was not DNS
 	user   saslext.Reason
+	mapped *mapping.Error // nil when he was not mapped
 	word   string
 }
 
@@ -219,6 +229,9 @@ func reasonOf(err error) reason {
 	}
 	if e, ok := errors.AsType[*daneclient.Error](err); ok {
 		r.client, r.word = e.Reason, e.Reason.String()
+	}
+	if e, ok := errors.AsType[*mapping.Error](err); ok {
+		r.mapped, r.word = e, e.Reason.String()
 	}
 	return r
 }

@@ -20,6 +20,8 @@ func (x *explanation) hints() []string {
 	}
 	r := reasonOf(x.err)
 	switch {
+	case r.mapped != nil:
+		return x.mappingHints(r.mapped)
 	case r.client != 0:
 		return x.dnsHints(r.client)
 	case r.user != 0:
@@ -90,7 +92,7 @@ func (x *explanation) ruleHints() []string {
 		case n.Rule != "":
 			hints = append(hints, fmt.Sprintf("rule %s denies %s: as long as it stands no other rule lets it in", n.Rule, n.Name))
 		case x.report.Kind == kindUser:
-			hints = append(hints, fmt.Sprintf(`add a rule: [[rule]] who = %q (or for all users of the domain: %q), action = "allow"`, n.Name, "*@"+x.user.Domain.String()))
+			hints = append(hints, fmt.Sprintf(`add a rule: %s who = %q (or for all users of the domain: %q), action = "allow"%s`, x.ruleTable(), n.Name, "*@"+x.user.Domain.String(), x.ruleRest()))
 		default:
 			hints = append(hints, fmt.Sprintf(`add a rule: [[rule]] who = %q, action = "allow", and from, the senders that it may use`, n.Name))
 		}
@@ -99,6 +101,22 @@ func (x *explanation) ruleHints() []string {
 		hints = append(hints, fmt.Sprintf("a submission listener takes clients only where the rule names it: listeners = [%q]", x.report.Listener))
 	}
 	return hints
+}
+
+// ruleTable is where rules like the one that is missing stand, and ruleRest what else one
+// of a bridge needs.
+func (x *explanation) ruleTable() string {
+	if x.Bridge != nil {
+		return "[[ldap_rule]]"
+	}
+	return "[[rule]]"
+}
+
+func (x *explanation) ruleRest() string {
+	if x.Bridge != nil {
+		return ", and dn, as whom they act"
+	}
+	return ""
 }
 
 func (x *explanation) userHints(r saslext.Reason) []string {

@@ -13,6 +13,7 @@ func (r *Report) Print(w io.Writer) error {
 	t := &table{w: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 	r.printVerdict(t)
 	r.printName(t)
+	r.printLDAP(t)
 	r.printChain(t)
 	r.printDNS(t)
 	for i, h := range r.Hints {

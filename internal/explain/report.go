@@ -39,6 +39,7 @@ type Report struct {
 	Source string        `json:"source"`          // where the name comes from
 	Name   string        `json:"name,omitempty"`  // the name, where it is told or given
 	Names  []Name        `json:"names"`           // that the rules were asked about
+	LDAP   *LDAP         `json:"ldap,omitempty"`  // of a user at the bridge, once he is proved
 	Chain  []Certificate `json:"chain,omitempty"` // as it is shown
 	DNS    *DNS          `json:"dns,omitempty"`   // nil: no query was made
 	Hints  []string      `json:"hints"`

@@ -106,7 +106,7 @@ func (m *Mapper) checkPairs() error {
 	for i := range m.rules {
 		for j := i + 1; j < len(m.rules); j++ {
 			a, b := &m.rules[i], &m.rules[j]
-			if a.names() == nil || b.names() == nil || a.oneUser() || b.oneUser() || a.apart(b) {
+			if !a.Allow || !b.Allow || a.oneUser() || b.oneUser() || a.apart(b) {
 				continue
 			}
 			if a.Line > b.Line {
@@ -124,15 +124,9 @@ func (r *rule) oneUser() bool {
 	return one && r.Who.OneDomain()
 }
 
-// names returns the parts of the name that the rule gives, the last first, with what is
-// known of the placeholders filled in; nil for a deny, and where the directory knows.
+// names returns the parts of the DN that the rule gives, the last first, with what is
+// known of the placeholders filled in.
 func (r *rule) names() []part {
-	switch {
-	case r.text != nil:
-		return []part{{kind: userPrefix, text: r.known(r.text)}}
-	case r.dn == nil:
-		return nil
-	}
 	var parts []part
 	for i, rdn := range slices.Backward(r.dn.rdns) {
 		if i == r.dn.tail {
@@ -173,13 +167,22 @@ func (r *rule) known(t *textTemplate) *textTemplate {
 
 // apart reports whether a and b never give two users one name, as far as can be told.
 func (a *rule) apart(b *rule) bool {
-	x, y := a.names(), b.names()
-	if (a.text == nil) != (b.text == nil) {
-		return true // the directory maps one of them in a way not known here
-	}
-	if a.sameTemplate(b) {
+	switch {
+	case a.sameTemplate(b):
 		return true // one template with both placeholders: users differ where names do
+	case a.text != nil && b.text != nil:
+		return !meet(a.known(a.text), b.known(b.text))
+	case a.filter != nil && b.filter != nil:
+		// Only what is the same for certain: filters cannot be compared otherwise.
+		return !nested(a.SearchBase, b.SearchBase) || !slices.Equal(a.known(a.filter).parts, b.known(b.filter).parts)
+	case a.dn != nil && b.dn != nil:
+		return a.apartByDN(b)
 	}
+	return true // the directory maps one of them in a way not known here
+}
+
+func (a *rule) apartByDN(b *rule) bool {
+	x, y := a.names(), b.names()
 	if len(x) != len(y) && a.dn.tail < 0 && b.dn.tail < 0 {
 		return true
 	}
@@ -194,17 +197,30 @@ func (a *rule) apart(b *rule) bool {
 	return false
 }
 
+// nested reports whether one base is the other, or above it.
+func nested(a, b string) bool {
+	x, errX := NormalDN(a)
+	y, errY := NormalDN(b)
+	return errX != nil || errY != nil || strings.HasSuffix(","+x, ","+y) || strings.HasSuffix(","+y, ","+x)
+}
+
 // sameTemplate reports whether both fill the same text, and that tells all their users
 // apart.
 func (a *rule) sameTemplate(b *rule) bool {
 	oneDomain := a.Who.OneDomain() && b.Who.OneDomain() && slices.Equal(a.Who.Labels(), b.Who.Labels())
-	if a.text != nil {
-		return slices.Equal(a.text.parts, b.text.parts) && a.text.has(uidHole) && (oneDomain || a.text.has(domainHole))
+	keeps := func(has func(hole string) bool) bool { return has(uidHole) && (oneDomain || has(domainHole)) }
+	switch {
+	case a.text != nil && b.text != nil:
+		return slices.Equal(a.text.parts, b.text.parts) && keeps(a.text.has)
+	case a.filter != nil && b.filter != nil:
+		return slices.Equal(a.filter.parts, b.filter.parts) && keeps(a.filter.has)
+	case a.dn == nil || b.dn == nil:
+		return false
 	}
 	same := slices.EqualFunc(a.dn.rdns, b.dn.rdns, func(x, y []valueTemplate) bool {
 		return slices.EqualFunc(x, y, func(v, w valueTemplate) bool { return v.kind == w.kind && slices.Equal(v.text.parts, w.text.parts) })
 	})
-	return same && a.dn.tail == b.dn.tail && a.dn.has(uidHole) && (oneDomain || a.dn.has(domainHole))
+	return same && a.dn.tail == b.dn.tail && keeps(a.dn.has)
 }
 
 // meet reports whether two values may be equal: whatever stands in the placeholders,

@@ -145,6 +145,31 @@ func TestPairsOfNames(t *testing.T) {
 	}
 }
 
+func TestPairsOfSearches(t *testing.T) {
+	rule := func(line int, who, base, filter string) mapping.Rule {
+		return mapping.Rule{Who: pattern.MustParse(who), Allow: true, SearchBase: base, SearchFilter: filter, Line: line}
+	}
+	for _, tt := range []struct {
+		whoA, baseA, filterA, whoB, baseB, filterB string
+		good                                       bool
+	}{
+		{"*@a.test", "o=x", "(uid={uid})", "*@b.test", "o=x", "(uid={uid})", false},
+		{"*@a.test", "o=x", "(uid={uid})", "*@b.test", "ou=b, O=X", "(uid={uid})", false},
+		{"*@a.test", "ou=a,o=x", "(uid={uid})", "*@b.test", "ou=b,o=x", "(uid={uid})", true},
+		{"*@a.test", "o=x", "(uid={uid})", "*@b.test", "xo=x", "(uid={uid})", true},
+		{"*@a.test", "o=x", "(mail={uid}@{domain})", "*@b.test", "o=x", "(mail={uid}@{domain})", true},
+		{"*@*.test", "o=x", "(mail={uid}@{domain})", "*@any", "o=x", "(mail={uid}@{domain})", true},
+		{"*@a.test", "o=x", "(uid={uid})", "*@b.test", "o=x", "(cn={uid})", true}, // cannot be told
+		{"*@a.test", "o=x", "(uid={uid})", "*@a.test", "o=x", "(uid={uid})", true},
+		{"*@a.test", "o=x", "(uid={uid})", "rick@b.test", "o=x", "(uid=rick)", true},
+	} {
+		_, err := mapping.New(mapping.Options{Searcher: &finder{}, Rules: []mapping.Rule{rule(1, tt.whoA, tt.baseA, tt.filterA), rule(2, tt.whoB, tt.baseB, tt.filterB)}})
+		if (err == nil) != tt.good {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	m := newMapper(t, mapping.Options{Rules: []mapping.Rule{
 		allow(1, "*@*.test", byDN),
