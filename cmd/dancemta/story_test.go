@@ -29,7 +29,7 @@ const (
 )
 
 // storyPrograms are the counterparts that the stories play with.
-var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "curl", "perl", "nginx", "haproxy", "freeradius", "eapol_test", "opendkim", "opendkim-genkey", "postfix", "smtp-sink", "sendmail", "cc", "slapd", "slapadd", "ldapsearch"}
+var storyPrograms = []string{"nsd", "nsd-checkzone", "ldns-signzone", "unbound", "bash", "msmtp", "gsasl", "swaks", "openssl", "curl", "perl", "nginx", "haproxy", "freeradius", "eapol_test", "opendkim", "opendkim-genkey", "postfix", "smtp-sink", "smtp-source", "sendmail", "rspamd", "cc", "slapd", "slapadd", "ldapsearch"}
 
 // Each folder in testdata/e2e is a story: real programs against the real
 // server, which asks unbound, which asks nsd, which has the lab's zones.
