@@ -69,7 +69,7 @@ func checkTLS(c *Config, f *faults) {
 }
 
 func checkListeners(c *Config, f *faults) {
-	if len(c.Listeners) == 0 {
+	if len(c.Listeners) == 0 && len(c.LDAPListeners) == 0 {
 		f.key("listener", "missing", "add at least one [[listener]] with name, kind and address")
 	}
 	names, addresses := map[string]string{}, map[string]string{}
@@ -84,6 +84,7 @@ func checkListeners(c *Config, f *faults) {
 		}
 		checkListenerTLS(c, f, path, l)
 	}
+	checkLDAPListeners(c, f, names, addresses)
 	if f.index.has("metrics") {
 		f.required("metrics.address", `such as "127.0.0.1:9110"`)
 		f.unique(addresses, string(c.Metrics.Address), "metrics.address", "give the metrics their own address")

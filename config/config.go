@@ -31,27 +31,28 @@ type Config struct {
 	// socket: queue.db, queue.journal, spool/, quotas.json, admin.sock. One server at a time may use it.
 	StateDir Path `toml:"state_dir"`
 
-	Log          Log           `toml:"log"`
-	TLS          TLS           `toml:"tls"`
-	Listeners    []Listener    `toml:"listener"` // at least one
-	Proxies      []Proxy       `toml:"proxy"`
-	Milters      []Milter      `toml:"milter"`
-	DANE         DANE          `toml:"dane"`
-	DNS          DNS           `toml:"dns"`
-	RelayDomains []RelayDomain `toml:"relay_domain"`
-	Routes       []Route       `toml:"route"`
-	Rules        []Rule        `toml:"rule"`
-	Authzid      []Authzid     `toml:"authzid"`
-	Groups       []Group       `toml:"group"`
-	Subaddresses []Subaddress  `toml:"subaddress"`
-	QuotaClasses []QuotaClass  `toml:"quota_class"`
-	LDAP         LDAP          `toml:"ldap"`
-	LDAPRules    []LDAPRule    `toml:"ldap_rule"`
-	Limits       Limits        `toml:"limits"`
-	Queue        Queue         `toml:"queue"`
-	Delivery     Delivery      `toml:"delivery"`
-	MTASTS       MTASTS        `toml:"mta_sts"`
-	DKIM         []DKIM        `toml:"dkim"`
+	Log           Log            `toml:"log"`
+	TLS           TLS            `toml:"tls"`
+	Listeners     []Listener     `toml:"listener"` // at least one, or one for LDAP
+	Proxies       []Proxy        `toml:"proxy"`
+	Milters       []Milter       `toml:"milter"`
+	DANE          DANE           `toml:"dane"`
+	DNS           DNS            `toml:"dns"`
+	RelayDomains  []RelayDomain  `toml:"relay_domain"`
+	Routes        []Route        `toml:"route"`
+	Rules         []Rule         `toml:"rule"`
+	Authzid       []Authzid      `toml:"authzid"`
+	Groups        []Group        `toml:"group"`
+	Subaddresses  []Subaddress   `toml:"subaddress"`
+	QuotaClasses  []QuotaClass   `toml:"quota_class"`
+	LDAP          LDAP           `toml:"ldap"`
+	LDAPRules     []LDAPRule     `toml:"ldap_rule"`
+	LDAPListeners []LDAPListener `toml:"ldap_listener"`
+	Limits        Limits         `toml:"limits"`
+	Queue         Queue          `toml:"queue"`
+	Delivery      Delivery       `toml:"delivery"`
+	MTASTS        MTASTS         `toml:"mta_sts"`
+	DKIM          []DKIM         `toml:"dkim"`
 
 	Authentication Authentication `toml:"authentication"`
 	Directory      Directory      `toml:"directory"`

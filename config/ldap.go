@@ -42,6 +42,39 @@ type LDAP struct {
 	ReplyTimeout Duration `toml:"reply_timeout"`
 	// ldap.reply_size: the largest reply (an entry) that is passed on. Default "16MiB".
 	ReplySize Size `toml:"reply_size"`
+
+	// ldap.naming_contexts: the suffixes that the root DSE names. Default: those that
+	// the directory server shows to everybody.
+	NamingContexts []string `toml:"naming_contexts"`
+	// ldap.clients: connections of clients at once, in all. From three quarters on, those
+	// who have not bound lose theirs after 10 seconds of silence. Default 4000.
+	Clients int `toml:"clients"`
+	// ldap.clients_per_address: of those, from one IPv4 address or one IPv6 network of 64
+	// bits. Peers on this host are not counted. Default 500.
+	ClientsPerAddress int `toml:"clients_per_address"`
+	// ldap.clients_per_network: of those, from one network of 24 bits (IPv4) or 48 bits
+	// (IPv6). Default 1000.
+	ClientsPerNetwork int `toml:"clients_per_network"`
+	// ldap.handshakes: TLS handshakes of clients at once. Default: half of clients.
+	Handshakes int `toml:"handshakes"`
+	// ldap.outstanding: operations of one client that have no reply yet. Default 64.
+	Outstanding int `toml:"outstanding"`
+	// ldap.request_size: the largest request. Default "256KiB".
+	RequestSize Size `toml:"request_size"`
+	// ldap.search_entries: entries that one search may bring, where the client does not
+	// ask for fewer. Default: as the directory server says.
+	SearchEntries int `toml:"search_entries"`
+	// ldap.search_time: how long one search may take, in the same way; whole seconds.
+	// Default: as the directory server says.
+	SearchTime Duration `toml:"search_time"`
+	// ldap.idle_timeout: how long a client that has bound may be silent. Default "15m".
+	IdleTimeout Duration `toml:"idle_timeout"`
+	// ldap.anonymous_timeout: how long one that has not may be. Default "1m".
+	AnonymousTimeout Duration `toml:"anonymous_timeout"`
+	// ldap.connection_time: how long a connection of a client may last. Default "1d".
+	ConnectionTime Duration `toml:"connection_time"`
+	// ldap.write_timeout: how long a client may take none of its replies. Default "1m".
+	WriteTimeout Duration `toml:"write_timeout"`
 }
 
 // DirectoryServer is a server and how it is reached, as it was written.

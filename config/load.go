@@ -130,6 +130,7 @@ func (c *Config) fillLists() {
 			l.DANEFailure = Unauthenticated
 		}
 	}
+	c.defaultLDAPListeners()
 }
 
 // resolvePaths makes the paths absolute.

@@ -56,6 +56,8 @@ var rightForms = map[reflect.Type]string{
 	reflect.TypeFor[ProbeFailure]():       quoteAll(probeFailures),
 	reflect.TypeFor[Action]():             quoteAll(actions),
 	reflect.TypeFor[DirectoryServer]():    `a directory server such as "ldaps://ldap.example.org:636", "ldap://ldap.example.org:389" or "unix:/run/slapd/ldapi"`,
+	reflect.TypeFor[LDAPTLS]():            quoteAll(ldapTLS),
+	reflect.TypeFor[LDAPAnonymous]():      quoteAll(ldapAnonymous),
 	reflect.TypeFor[LDAPOperation]():      quoteAll(ldapOperations),
 	reflect.TypeFor[LDAPControl]():        quoteAll(ldapControls),
 	reflect.TypeFor[string]():             `a text in quotes`,
