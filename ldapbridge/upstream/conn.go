@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"slices"
@@ -25,6 +26,7 @@ const (
 
 var (
 	errClosed  = errors.New("closed by the bridge")
+	errEnded   = errors.New("the server closed the connection")
 	errIdle    = errors.New("nobody needs the connection")
 	errSilent  = errors.New("the server is silent")
 	errForeign = errors.New("a reply to what was never asked")
@@ -169,11 +171,11 @@ func (c *conn) read() {
 	if !told {
 		return
 	}
-	if !errors.Is(why, ErrUnavailable) && !errors.Is(why, ErrTooLarge) {
-		why = fmt.Errorf("%w: %w", ErrUnavailable, why)
-	}
 	c.pool.lost(c.server, len(open), why)
 	c.pool.leave()
+	if !errors.Is(why, ErrTooLarge) {
+		why = fmt.Errorf("%w: %w", ErrUnavailable, why)
+	}
 	list := make([]Operation, len(open))
 	for i, o := range open {
 		list[i] = o.Operation
@@ -207,6 +209,9 @@ func (c *conn) await() error {
 		_, err := c.in.Peek(1)
 		if err == nil {
 			return nil
+		}
+		if err == io.EOF {
+			return errEnded
 		}
 		if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
 			return err

@@ -120,7 +120,7 @@ func (l *Lease) send(ctx context.Context, m message.Message, controls []byte, r 
 	}
 	c.out = message.AppendMessage(c.out[:0], id, m.Op, controls)
 	if err := c.write(); err != nil {
-		c.fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		c.fail(err)
 		if c.forget(id) {
 			return ErrGone
 		}
@@ -144,7 +144,7 @@ func (l *Lease) Abandon(ctx context.Context, id int32) error {
 	}
 	c.out = message.AppendMessage(c.out[:0], ours, message.AbandonOp(target), nil)
 	if err := c.write(); err != nil {
-		c.fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		c.fail(err)
 		return ErrGone
 	}
 	return nil
