@@ -95,7 +95,7 @@ func (s *session) judge(tx *transaction, env queue.Envelope, message io.Reader) 
 		return arrival{}, err
 	}
 	s.countChecks(m.Report)
-	if u := s.unwanted(tx, m.Report); u != nil {
+	if u := s.unwanted(tx, env.Sender, m.Report); u != nil {
 		m.Close()
 		return arrival{}, u
 	}
@@ -109,8 +109,8 @@ func (s *session) countChecks(r msgauth.Report) {
 }
 
 // unwanted says whether a message is refused; nil when it is taken.
-func (s *session) unwanted(tx *transaction, r msgauth.Report) *unwanted {
-	if !s.opts.Inbound.Reject || r.DMARC.Verdict == msgauth.Take {
+func (s *session) unwanted(tx *transaction, sender mailaddr.Address, r msgauth.Report) *unwanted {
+	if !s.opts.Inbound.Reject {
 		return nil
 	}
 	u := &unwanted{answer: notKnownWhose, report: r}
@@ -120,6 +120,11 @@ func (s *session) unwanted(tx *transaction, r msgauth.Report) *unwanted {
 		return u
 	case msgauth.Refuse:
 		u.answer, u.about = refusedByDMARC, r.DMARC.Author.String()
+	case msgauth.Take:
+		if !s.nullMX(sender.Domain()) {
+			return nil
+		}
+		u.answer, u.about = nullMXSender, sender.Domain().String() // RFC 7505 4.2
 	}
 	vouched, err := s.vouched(tx, r.Authors)
 	switch {

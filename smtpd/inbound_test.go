@@ -33,7 +33,10 @@ func judging(t *testing.T, in Inbound) *world {
 		"bank.test": "v=spf1 -all", "_dmarc.bank.test": "v=DMARC1; p=reject", "_dmarc.partner.test": "v=DMARC1; p=reject",
 		"_dmarc.dead.test": "fail", "_dmarc.careful.test": "v=DMARC1; p=quarantine",
 	}})
-	w := newWorld(t, func(o *Options) { o.Inbound = in })
+	w := newWorld(t, func(o *Options) {
+		o.Inbound = in
+		o.NullMX = func(_ context.Context, d dnsname.Name) bool { return d.String() == "deaf.test" }
+	})
 	verified(w.verifier, start.Add(time.Hour))
 	return w
 }
@@ -64,6 +67,9 @@ func TestJudged(t *testing.T) {
 		{"without a policy", reject, plainPeer(), "x@good.test", "From: x@other.test", "spf=pass smtp.mailfrom=good.test;\r\n\tdkim=none;\r\n\tdmarc=none header.from=other.test"},
 		{"of a domain of ours", reject, plainPeer(), "x@good.test", "From: info@example.test, x@bank.test", refused + "bank.test"},
 		{"DNS is silent", reject, plainPeer(), "x@good.test", "From: x@dead.test", later},
+		{"a sender whose domain takes no mail, marked", Inbound{}, plainPeer(), "x@deaf.test", "From: x@good.test", "spf=none smtp.mailfrom=deaf.test;\r\n\tdkim=none;\r\n\tdmarc=fail (p=reject) header.from=good.test"},
+		{"a sender whose domain takes no mail", reject, plainPeer(), "x@deaf.test", "From: x@nobody.test", "550 5.7.27 No mail from a domain that takes none: deaf.test"},
+		{"a partner's sender whose domain takes no mail", reject, clientPeer(mtaName), "x@deaf.test", "From: x@nobody.test", "spf=none smtp.mailfrom=deaf.test;\r\n\tdkim=none;\r\n\tdmarc=none header.from=nobody.test"},
 		{"DNS is silent, marked", Inbound{}, plainPeer(), "x@good.test", "From: x@dead.test", "spf=pass smtp.mailfrom=good.test;\r\n\tdkim=none;\r\n\tdmarc=temperror header.from=dead.test"},
 		{"a bounce", reject, plainPeer(), "", "From: x@bank.test", refused + "bank.test"},
 		{"two From fields", reject, plainPeer(), "x@good.test", "From: x@good.test\r\nFrom: x@bank.test", noFrom},

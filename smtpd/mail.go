@@ -218,6 +218,10 @@ func (s *session) mayRelay(tx *transaction, to mailaddr.Address, r *refusal) boo
 	if !v.Allow {
 		return r.decided(v, tx)
 	}
+	if !s.routed(to.Domain()) && s.nullMX(to.Domain()) {
+		r.answer, r.rule, r.about = nullMXRecipient, v.Rule, to.Domain().String()
+		return false
+	}
 	if !s.holdsTo(tx, r) {
 		return false
 	}

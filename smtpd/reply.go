@@ -44,6 +44,8 @@ const (
 	unknownUser
 	mailboxUnclear
 	cannotJudge
+	nullMXRecipient
+	nullMXSender
 	notKnownWho
 	loginOld
 
@@ -100,6 +102,10 @@ var answers = [answerCount]struct {
 
 	notKnownWho: {454, 7, 0, "Cannot find out now what you may send, try again later", "no-directory"},
 	loginOld:    {451, 7, 0, "Your login is too old, connect anew", "login-too-old"},
+
+	// RFC 7505 4: it would only bounce, and nobody could get the bounce.
+	nullMXRecipient: {556, 1, 10, "This domain takes no mail:", "null-mx-recipient"},
+	nullMXSender:    {550, 7, 27, "No mail from a domain that takes none:", "null-mx-sender"},
 
 	// With one, the caller's own identity is named.
 	senderNotOwned:   {553, 7, 1, "This sender address is not for", "sender-not-owned"},

@@ -39,6 +39,8 @@ func TestReplies(t *testing.T) {
 		relayRefused:      "550 5.7.1 Relaying denied [S]",
 		recipientRefused:  "550 5.7.1 This recipient is not for [S]",
 		unknownUser:       "550 5.1.1 No such mailbox here [S]",
+		nullMXRecipient:   "556 5.1.10 This domain takes no mail: [S]",
+		nullMXSender:      "550 5.7.27 No mail from a domain that takes none: [S]",
 		cannotJudge:       "451 4.7.5 Cannot verify your certificate now, try again later [S]",
 		authRefused:       "535 5.7.8 Authentication failed [S]",
 		authTrouble:       "454 4.7.0 Temporary authentication failure [S]",

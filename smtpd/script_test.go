@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"dancemta/daneclient"
 	player "dancemta/internal/dialog"
+	"dancemta/internal/dnsname"
 	"dancemta/internal/lab"
 	"dancemta/queue"
 	"dancemta/smtpd/wire"
@@ -30,6 +32,8 @@ import (
 //	LISTENER name          of harness_test.go; default mx
 //	WHOLE                  it makes no sense octet by octet
 //	LIMIT what n           recipients, message, hops, disk or errors
+//	NULLMX domain          it takes no mail, says DNS
+//	ROUTED domain          its mail goes where the configuration says
 //	DNS proves|refuses|is silent
 //	CONNECT                another connection
 //	QUEUED n               so many messages are in the queue by now
@@ -125,7 +129,7 @@ func (s script) play(t *testing.T, file string, drip bool) {
 func (st *scene) prepares(line string) bool {
 	verb, _, _ := strings.Cut(line, " ")
 	switch verb {
-	case "", "#", "LISTENER", "WHOLE", "LIMIT", "DNS":
+	case "", "#", "LISTENER", "WHOLE", "LIMIT", "DNS", "NULLMX", "ROUTED":
 		return true
 	}
 	return false
@@ -144,6 +148,12 @@ func (st *scene) prepare(line string) error {
 			return errors.New("no such limit")
 		}
 		st.change = append(st.change, func(o *Options) { set(o, n) })
+	case "NULLMX":
+		st.change = append(st.change, func(o *Options) {
+			o.NullMX = func(_ context.Context, d dnsname.Name) bool { return d.String() == arg }
+		})
+	case "ROUTED":
+		st.change = append(st.change, func(o *Options) { o.Routed = func(d dnsname.Name) bool { return d.String() == arg } })
 	case "DNS":
 		st.proofs = proofs[arg]
 		if st.proofs == nil {

@@ -120,6 +120,12 @@ type Options struct {
 	// Mailboxes asks whoever alone knows the mailboxes of relay domains, a backend or a
 	// directory; nil: nobody answers.
 	Mailboxes func(ctx context.Context, to mailaddr.Address) callout.Answer
+	// NullMX reports whether a domain says that it takes no mail (RFC 7505), as far as
+	// can be known now. It is asked about recipients of those who may relay, unless
+	// Routed says that no MX record decides about their mail, and with Inbound.Reject
+	// about senders. nil: no domain says so, and none is routed.
+	NullMX func(ctx context.Context, domain dnsname.Name) bool
+	Routed func(domain dnsname.Name) bool
 	// Quotas keeps the accounts of the quotas of rules and of StrangerQuotas, which are
 	// for peers without an identity; nil: there is nothing left in any.
 	Quotas         *limit.Quotas

@@ -297,6 +297,8 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		Inbound:         p.inbound(),
 		MaxMessageBytes: p.cfg.Limits.MessageSize.Bytes, MaxRecipients: p.cfg.Limits.Recipients, MaxHops: p.cfg.Limits.Hops,
 		Room:      p.room,
+		NullMX:    p.nullMX,
+		Routed:    func(domain dnsname.Name) bool { return p.live.Load().routes.find(domain.String()) != nil },
 		Mailboxes: p.mailboxes(),
 		Directory: func() policy.Directory { return p.live.Load().people },
 		Passwords: p.passwords(),
@@ -316,6 +318,12 @@ func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 		o.Listeners = append(o.Listeners, listener)
 	}
 	return o
+}
+
+// nullMX reports whether a domain says that it takes no mail (RFC 7505 3).
+func (p *parts) nullMX(ctx context.Context, domain dnsname.Name) bool {
+	a := p.resolver.Lookup(ctx, domain, dnssec.TypeMX)
+	return known(a) && len(a.MX) == 1 && a.MX[0].Host.IsZero()
 }
 
 // room says whether the store's disk could take a message of some octets.
