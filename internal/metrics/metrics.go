@@ -34,14 +34,19 @@ type Anchor struct {
 // OwnTLSA is what the live records say of a certificate of our own.
 type OwnTLSA struct{ Identity, Verdict string }
 
-// Options of New. Queue, Anchors and Own are asked at each scrape and must be quick;
-// nil: an empty queue, none.
+// Upstream are the connections of the LDAP bridge to the directory server, and the
+// clients who wait for one.
+type Upstream struct{ Leased, Idle, Waiting int }
+
+// Options of New. Queue, Anchors, Own and Upstream are asked at each scrape and must
+// be quick; nil: an empty queue, none.
 type Options struct {
 	Version   string
 	Extension bool // this build knows dane_clientid
 	Queue     func() Queue
 	Anchors   func() []Anchor
 	Own       func() []OwnTLSA
+	Upstream  func() Upstream
 	Now       func() time.Time // nil: time.Now
 }
 
@@ -51,7 +56,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	sessions, clients, logins, replies, wire, lookups, directory, deliveries, deliveryTLS, reports, checks counters
-	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices                                   counters
+	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices, upstream                         counters
 	accepted                                                                                               *prometheus.HistogramVec
 }
 
@@ -65,6 +70,7 @@ func New(o Options) *Metrics {
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
 		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.directory, directoryTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
 		{&m.signatures, signaturesTotal}, {&m.tlsReports, tlsReportsTotal}, {&m.stsFetches, stsFetchesTotal},
+		{&m.upstream, upstreamTotal},
 		{&m.milters, milterTotal}, {&m.overQuota, overQuotaTotal}, {&m.quotaNotices, quotaNoticesTotal},
 	} {
 		*c.into = newCounters(m.registry, c.of)
@@ -144,6 +150,9 @@ func (m *Metrics) TLSReport(result string) { m.tlsReports.inc(result) }
 // STSFetch counts a fetch of a policy.
 func (m *Metrics) STSFetch(result string) { m.stsFetches.inc(result) }
 
+// Upstream counts what happened to a connection to the directory server.
+func (m *Metrics) Upstream(event string) { m.upstream.inc(event) }
+
 // Report counts a recipient of whom a sender was told.
 func (m *Metrics) Report(action string) { m.reports.inc(action) }
 
@@ -212,8 +221,8 @@ func (m *metric) combinations() [][]string {
 
 // gauges asks for its values at each scrape.
 type gauges struct {
-	o                                             Options
-	messages, oldest, broken, anchors, own, build *prometheus.Desc
+	o                                                       Options
+	messages, oldest, broken, anchors, own, upstream, build *prometheus.Desc
 }
 
 func newGauges(o Options) *gauges {
@@ -229,13 +238,16 @@ func newGauges(o Options) *gauges {
 	if o.Own == nil {
 		o.Own = func() []OwnTLSA { return nil }
 	}
+	if o.Upstream == nil {
+		o.Upstream = func() Upstream { return Upstream{} }
+	}
 	desc := func(m metric) *prometheus.Desc { return prometheus.NewDesc(m.name, m.help, m.labelNames(), nil) }
-	return &gauges{o, desc(queueMessages), desc(queueOldest), desc(storeBroken), desc(anchorMatched), desc(ownTLSA), desc(buildInfo)}
+	return &gauges{o, desc(queueMessages), desc(queueOldest), desc(storeBroken), desc(anchorMatched), desc(ownTLSA), desc(upstreamConnections), desc(buildInfo)}
 }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.messages, g.oldest, g.broken, g.anchors, g.own, g.build} {
+	for _, d := range []*prometheus.Desc{g.messages, g.oldest, g.broken, g.anchors, g.own, g.upstream, g.build} {
 		to <- d
 	}
 }
@@ -268,6 +280,10 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, values := range ownTLSA.combinations() {
 		show(g.own, float64(owned[OwnTLSA{values[0], values[1]}]), values...)
+	}
+	u := g.o.Upstream()
+	for i, n := range []int{u.Leased, u.Idle, u.Waiting} {
+		show(g.upstream, float64(n), upstreamStates.values[i])
 	}
 	show(g.build, 1, strings.ToValidUTF8(g.o.Version, "?"), runtime.Version(), strconv.FormatBool(g.o.Extension))
 }

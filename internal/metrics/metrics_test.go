@@ -123,6 +123,7 @@ func TestNumbers(t *testing.T) {
 		Own: func() []OwnTLSA {
 			return []OwnTLSA{{"server", "match"}, {"server", "match"}, {"client", "mismatch"}, {"x", "y"}}
 		},
+		Upstream: func() Upstream { return Upstream{Leased: 5, Idle: 6, Waiting: 7} },
 	})
 	m.Session("relay", "1.3")
 	m.Session("relay", "1.3")
@@ -139,6 +140,7 @@ func TestNumbers(t *testing.T) {
 	m.Accepted("submission", 4097)
 	m.Delivery("deferred")
 	m.DeliveryTLS("dane", "verified")
+	m.Upstream("lost")
 	samples := scrape(t, m)
 	for s, want := range map[string]string{
 		`dancemta_sessions_total{listener="relay",tls="1.3"}`:                      "2",
@@ -165,6 +167,10 @@ func TestNumbers(t *testing.T) {
 		`dancemta_queue_messages{state="deferred"}`:                                "1",
 		`dancemta_queue_messages{state="held"}`:                                    "4",
 		`dancemta_queue_oldest_seconds`:                                            "90",
+		`dancemta_ldap_upstream_total{event="lost"}`:                               "1",
+		`dancemta_ldap_upstream_connections{state="leased"}`:                       "5",
+		`dancemta_ldap_upstream_connections{state="idle"}`:                         "6",
+		`dancemta_ldap_upstream_connections{state="waiting"}`:                      "7",
 		`dancemta_store_broken`:                                                    "1",
 		`dancemta_own_tlsa{identity="server",verdict="match"}`:                     "2",
 		`dancemta_own_tlsa{identity="server",verdict="none"}`:                      "0",

@@ -57,6 +57,10 @@ var (
 	noticed   = label{"result", []string{"queued", "failed"}}
 	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
 
+	// upstreamEvents are those of package ldapbridge/upstream.
+	upstreamEvents = label{"event", []string{"connected", "failed", "lost", "busy", "unavailable", other}}
+	upstreamStates = label{"state", []string{"leased", "idle", "waiting"}}
+
 	// verdicts are the reasons of package daneclient; proved is none of them.
 	verdicts = label{"reason", []string{
 		"proved", "no-certificate", "weak-tls", "resumed", "no-name", "ambiguous-name", "not-allowed", "forbidden-name",
@@ -136,6 +140,13 @@ var (
 		"Attempts to hand a report about TLS to one place of a domain's choice, and reports that were given up.", []label{sent}}
 	stsFetchesTotal = metric{"dancemta_mta_sts_fetches_total", counter,
 		"Fetches of MTA-STS policies by what came of them.", []label{fetched}}
+	upstreamTotal = metric{"dancemta_ldap_upstream_total", counter,
+		"What happened to connections from the LDAP bridge to the directory server: bound as ourselves; not reached, not proved, or " +
+			"not taken (failed); ended under a client (lost). busy and unavailable are clients who got none.",
+		[]label{upstreamEvents}}
+	upstreamConnections = metric{"dancemta_ldap_upstream_connections", gauge,
+		"Connections from the LDAP bridge to the directory server: each leased to one client, or idle; and clients who wait for one.",
+		[]label{upstreamStates}}
 	queueMessages = metric{"dancemta_queue_messages", gauge,
 		"Messages in the queue, once for each destination that is still open: never tried, under delivery, waiting for another try, or held by an operator.",
 		[]label{queued}}
@@ -159,5 +170,6 @@ var (
 // all lists them in the order of docs/metrics.md.
 func all() []metric {
 	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, directoryTotal, acceptedBytes, checksTotal, milterTotal,
-		overQuotaTotal, quotaNoticesTotal, deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
+		overQuotaTotal, quotaNoticesTotal, deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal,
+		upstreamTotal, upstreamConnections, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }
