@@ -150,8 +150,8 @@ func (m *Metrics) TLSReport(result string) { m.tlsReports.inc(result) }
 // STSFetch counts a fetch of a policy.
 func (m *Metrics) STSFetch(result string) { m.stsFetches.inc(result) }
 
-// Upstream counts what happened to a connection to the directory server.
-func (m *Metrics) Upstream(event string) { m.upstream.inc(event) }
+// LDAPUpstream counts what happened to a connection to the directory server.
+func (m *Metrics) LDAPUpstream(event string) { m.upstream.inc(event) }
 
 // Report counts a recipient of whom a sender was told.
 func (m *Metrics) Report(action string) { m.reports.inc(action) }

@@ -140,7 +140,7 @@ func TestNumbers(t *testing.T) {
 	m.Accepted("submission", 4097)
 	m.Delivery("deferred")
 	m.DeliveryTLS("dane", "verified")
-	m.Upstream("lost")
+	m.LDAPUpstream("lost")
 	samples := scrape(t, m)
 	for s, want := range map[string]string{
 		`dancemta_sessions_total{listener="relay",tls="1.3"}`:                      "2",
