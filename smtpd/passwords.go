@@ -66,7 +66,7 @@ func (t tries) take(peer netip.Addr, id saslext.Identity) bool {
 		bits = peer.BitLen()
 	}
 	network, err := peer.Prefix(bits)
-	return err == nil && t.peers.Take(network, limit.Known) && t.users.Take(id, limit.Known)
+	return err == nil && network.IsValid() && t.peers.Take(network, limit.Known) && t.users.Take(id, limit.Known)
 }
 
 // takesPasswords reports whether PLAIN is offered: never in clear, and not beside a
