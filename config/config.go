@@ -105,8 +105,8 @@ type Listener struct {
 	// handshake ends with the alert handshake_failure; with client_certificates =
 	// "require" that of every peer without an identity). Default "unauthenticated".
 	DANEFailure DANEFailure `toml:"dane_failure"`
-	// implicit_login: a user's certificate logs its user in at MAIL, without AUTH.
-	// Default false.
+	// implicit_login: a user's certificate, or a [[proxy]] that has told a user, logs him
+	// in at MAIL, without AUTH. Default false.
 	ImplicitLogin bool `toml:"implicit_login"`
 }
 

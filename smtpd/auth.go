@@ -10,11 +10,11 @@ import (
 	"dancemta/smtpd/policy"
 )
 
-// AuthMechanisms says what EHLO offers: EXTERNAL where the certificate might log
-// a user in, whatever the verdict will be, so that trouble of DNS reads 454 and
+// AuthMechanisms says what EHLO offers: EXTERNAL where the certificate, or what a
+// proxy told, might log a user in, whatever the verdict will be, so that trouble of DNS reads 454 and
 // not "unsupported" (RFC 8314 4.2); PLAIN where users have passwords.
 func (s *session) AuthMechanisms() (mechanisms []string) {
-	if s.certified && s.takesUsers() {
+	if s.mayBeUser() {
 		mechanisms = append(mechanisms, sasl.External)
 	}
 	if s.takesPasswords() {
@@ -48,7 +48,7 @@ func (s *session) mechanism(mech string) sasl.Server {
 		how = byPassword
 		return s.passwords(rules).Server(s.ctx, done)
 	}
-	return s.authenticator(rules).Server(s.ctx, s.cred, done)
+	return saslext.External(func(authzid string) (saslext.Login, error) { return s.login(rules, authzid) }, done)
 }
 
 // authDone keeps the result of AUTH, or words its refusal: one text for all

@@ -97,7 +97,7 @@ func (s *session) countLogin(how string, err error) {
 	if how == byImplicit && isNoUser(err) {
 		return
 	}
-	s.opts.Counters.Login(how, verdictWord(err))
+	s.opts.Counters.Login(s.toldHow(how), verdictWord(err))
 }
 
 func isNoUser(err error) bool {

@@ -142,15 +142,8 @@ func (s *session) provenClient() (dnsname.Name, bool) {
 // of the certificate where the listener logs users in by it, else the client.
 // The login is good for one transaction, so that no later MAIL waits for DNS.
 func (s *session) relayIdentity() (policy.Subject, string, error) {
-	if !s.told.User.IsZero() {
-		u, err := s.toldUser()
-		if err != nil {
-			return policy.Subject{}, "", err
-		}
-		return policy.Subject{User: u.Identity}, u.Identity.ASCIIDomain(), nil
-	}
-	if s.ImplicitLogin && s.takesUsers() && s.certified {
-		login, err := s.authenticator(s.opts.Rules()).Login(s.ctx, s.cred, "")
+	if s.ImplicitLogin && s.mayBeUser() {
+		login, err := s.login(s.opts.Rules(), "")
 		s.countLogin(byImplicit, err)
 		if err == nil {
 			s.logLogin(login, byImplicit)
@@ -172,6 +165,25 @@ func (u *userLogin) proof() policy.Proof {
 	return 0
 }
 
+// mayBeUser reports whether this peer might be logged in as a user, by what it or a
+// proxy has shown.
+func (s *session) mayBeUser() bool {
+	return (s.certified || !s.told.User.IsZero()) && s.takesUsers()
+}
+
+// login logs in the user of the certificate, or the one whom a proxy told: from
+// there on both are the same.
+func (s *session) login(rules *policy.Rules, authzid string) (saslext.Login, error) {
+	a := s.authenticator(rules)
+	if s.told.User.IsZero() {
+		return a.Login(s.ctx, s.cred, authzid)
+	}
+	if !s.opts.Now().Before(s.told.until) {
+		return saslext.Login{}, errToldOld
+	}
+	return a.LoginVouched(saslext.Vouched{Identity: s.told.User, Until: s.told.until}, authzid)
+}
+
 func (s *session) takesUsers() bool { return s.TakesUsers(s.opts.Rules()) }
 
 // TakesUsers reports whether users may log in here: on submission listeners,
@@ -191,11 +203,9 @@ func (l Listener) needsLogin() bool { return l.Kind != Relay || l.ClientCertific
 func (s *session) userAtMail() (*userLogin, error) {
 	u := s.user
 	switch {
-	case !s.told.User.IsZero() && s.needsLogin():
-		return s.toldUser()
 	case u != nil && u.how == byPassword:
 		return s.passwordAtMail(u)
-	case u == nil && (!s.ImplicitLogin || !s.needsLogin() || !s.takesUsers() || !s.certified):
+	case u == nil && (!s.ImplicitLogin || !s.needsLogin() || !s.mayBeUser()):
 		return nil, nil
 	case u == nil:
 		u = &userLogin{how: byImplicit}
@@ -203,7 +213,7 @@ func (s *session) userAtMail() (*userLogin, error) {
 		return u, nil
 	}
 	rules := s.opts.Rules()
-	login, err := s.authenticator(rules).Login(s.ctx, s.cred, u.authzid)
+	login, err := s.login(rules, u.authzid)
 	s.countLogin(u.how, err)
 	switch {
 	case err == nil:
@@ -231,14 +241,14 @@ func (s *session) logRefused(err error, reply string) {
 		}
 	}
 	shown := s.shown(s.cred, err)
-	if e != nil && e.Reason.OfPassword() {
+	if !s.told.User.IsZero() || e != nil && e.Reason.OfPassword() {
 		shown = maillog.Shown{} // it was no certificate that is refused
 	}
 	maillog.LoginRefused(s.opts.Logger, s.log, r, shown)
 }
 
 func (s *session) logLogin(l saslext.Login, how string) {
-	maillog.Login(s.opts.Logger, s.log, l.Identity.LogString(), l.Authenticated.LogString(), how)
+	maillog.Login(s.opts.Logger, s.log, l.Identity.LogString(), l.Authenticated.LogString(), s.toldHow(how))
 }
 
 func (s *session) authenticator(rules *policy.Rules) *saslext.Authenticator {

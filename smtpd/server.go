@@ -239,6 +239,7 @@ func (f *front) newWire() (*wire.Server, error) {
 		TLS:           tlsConfig,
 		Implicit:      f.Kind == Submissions && !f.believes(),
 		RequireTLS:    f.Kind == Submission && !f.believes() || f.ClientCertificates == Require,
+		TLSAhead:      f.believes(),
 		SMTP:          f.smtpServer,
 		MaxRecipients: f.opts.MaxRecipients,
 		Crowd:         f.opts.Crowd,

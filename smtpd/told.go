@@ -7,13 +7,13 @@ import (
 
 	"dancemta/daneclient"
 	"dancemta/internal/maillog"
-	"dancemta/saslext"
 	"dancemta/smtpd/policy"
 	"dancemta/smtpd/proxy"
 )
 
 const (
-	// byProxy is how a user came to be logged in whom a proxy told us.
+	// byProxy is how a user came to be logged in whom a proxy told us, by AUTH or by
+	// MAIL alone.
 	byProxy = "proxy"
 	// toldTime is how long an identity that a proxy told is good: as long as one that
 	// DNS proved at the most. It cannot be asked for again, so that the peer must come
@@ -56,26 +56,18 @@ func (s *session) heed() {
 		return
 	}
 	s.told = told{conn.Told(), s.opts.Now().Add(toldTime)}
-	switch {
-	case !s.told.User.IsZero():
-		s.countLogin(byProxy, nil)
-		s.logLogin(s.told.login(), byProxy)
-	case !s.told.Client.IsZero():
+	if !s.told.Client.IsZero() { // a user is logged in when he wants to be
 		s.opts.Counters.Client(sourceProxy, Proved)
 		maillog.Client(s.opts.Logger, s.log, s.told.Client.String(), byProxy, "")
 	}
 }
 
-func (t told) login() saslext.Login {
-	return saslext.Login{Identity: t.User, Authenticated: t.User, Until: t.until}
-}
-
-// toldUser is the user whom the proxy told.
-func (s *session) toldUser() (*userLogin, error) {
-	if !s.opts.Now().Before(s.told.until) {
-		return nil, errToldOld
+// toldHow is how a user came to be logged in, for log and counters.
+func (s *session) toldHow(how string) string {
+	if s.told.User.IsZero() {
+		return how
 	}
-	return &userLogin{Login: s.told.login(), how: byProxy, rules: s.opts.Rules()}, nil
+	return byProxy
 }
 
 // toldClient is the client whom the proxy told.

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"io"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"dancemta/internal/crowd"
 	"dancemta/internal/pattern"
+	"dancemta/smtpd/policy"
 	"dancemta/smtpd/proxy"
 )
 
@@ -48,7 +50,7 @@ func behindProxies(o *Options) {
 		{Name: "near", Kind: Relay, Proxies: []proxy.Source{{Networks: here}}},
 		{Name: "told", Kind: Relay, Proxies: believed},
 		{Name: "toldsub", Kind: Submission, Proxies: believed},
-		{Name: "toldsubs", Kind: Submissions, Proxies: believed},
+		{Name: "toldsubs", Kind: Submissions, ImplicitLogin: true, Proxies: believed},
 	}
 }
 
@@ -145,27 +147,138 @@ func TestToldClient(t *testing.T) {
 	}
 }
 
+// TestToldUser: a user whom the proxy told logs in as one with a certificate does: by
+// AUTH EXTERNAL, and where the listener lets him by MAIL alone.
 func TestToldUser(t *testing.T) {
-	for _, listener := range []string{"toldsub", "toldsubs"} {
+	told := header(tells(0xE1, "rick@partner.test"), verifiedTLS)
+	for _, c := range []struct{ listener, auth, with string }{
+		{"toldsub", "AUTH EXTERNAL =", "with ESMTPA id"},
+		{"toldsubs", "AUTH EXTERNAL =", "with ESMTPA id"},
+		{"toldsubs", "", "with ESMTP id"},
+	} {
 		w := newWorld(t, behindProxies)
-		addr := w.serve()[listener]
-		d := through(t, addr, header(tells(0xE1, "rick@partner.test"), verifiedTLS))
+		counts := &tallies{seen: map[string]int{}}
+		w.opts.Counters = counts
+		addr := w.serve()[c.listener]
+		d := through(t, addr, told)
 		d.expect("", "220 ")
-		d.expect("EHLO peer.test", "250")
-		d.expect("MAIL FROM:<robin@partner.test>", "553 5.7.1 ")
-		if got := d.send("rick@partner.test", "a@remote.test", "From: rick@partner.test\r\n\r\nx"); !strings.HasPrefix(got, "250 ") {
-			t.Fatal(got)
+		if ehlo := d.cmd("EHLO peer.test"); !strings.Contains(ehlo, "AUTH EXTERNAL") || strings.Contains(ehlo, "STARTTLS") || strings.Contains(ehlo, "PLAIN") {
+			t.Errorf("offered: %q", ehlo)
 		}
-		if m := w.queue.messages()[0]; m.Identity != "rick@partner.test" {
-			t.Errorf("identity %q", m.Identity)
+		if c.auth != "" {
+			d.expect(c.auth, "235 2.7.0 ")
+		}
+		d.expect("MAIL FROM:<robin@partner.test>", "553 5.7.1 ")
+		for range 2 {
+			if got := d.send("rick@partner.test", "a@remote.test", "From: rick@partner.test\r\n\r\nx"); !strings.HasPrefix(got, "250 ") {
+				t.Fatal(got)
+			}
+		}
+		if m := w.queue.messages()[0]; m.Identity != "rick@partner.test" || !strings.Contains(m.body, c.with) {
+			t.Errorf("identity %q: %s", m.Identity, m.body)
+		}
+		if log := w.log.String(); strings.Count(log, "msg=login ") != 1 || !strings.Contains(log, "how=proxy") || counts.seen["login proxy proved"] != 1 {
+			t.Errorf("%v %s", counts.seen, log)
 		}
 		for _, nobody := range []string{header(), "PROXY UNKNOWN\r\n", "PROXY TCP4 192.0.2.7 198.51.100.1 4444 25\r\n",
-			strings.Replace(header(tells(0xE1, "rick@partner.test"), verifiedTLS), "\x21\x11", "\x20\x11", 1)} { // LOCAL
+			strings.Replace(told, "\x21\x11", "\x20\x11", 1)} { // LOCAL
 			d := through(t, addr, nobody)
 			d.expect("", "220 ")
-			d.expect("EHLO peer.test", "250")
+			if ehlo := d.cmd("EHLO peer.test"); strings.Contains(ehlo, "AUTH") {
+				t.Errorf("offered to nobody: %q", ehlo)
+			}
+			d.expect("AUTH EXTERNAL =", "504 5.5.4 ")
 			d.expect("MAIL FROM:<rick@partner.test>", "530 5.7.0 ")
 		}
+		if q := w.verifier.questions(); len(q) > 0 {
+			t.Errorf("DNS was asked about %v", q)
+		}
+	}
+}
+
+// TestToldUserMustAsk: without implicit_login nobody is logged in who has not asked for
+// it, and by AUTH on a relay listener that takes users.
+func TestToldUserMustAsk(t *testing.T) {
+	told := header(tells(0xE1, "rick@partner.test"), verifiedTLS)
+	for _, implicit := range []bool{false, true} {
+		w := newWorld(t, behindProxies, func(o *Options) {
+			for i := range o.Listeners {
+				o.Listeners[i].ImplicitLogin = implicit
+			}
+		})
+		o := standardRules()
+		o.Rules[2].Listeners = []string{"told", "toldsub"}
+		w.setRules(o)
+		addrs := w.serve()
+		d := through(t, addrs["toldsub"], told)
+		d.expect("", "220 ")
+		d.expect("EHLO peer.test", "250")
+		d.expect("MAIL FROM:<rick@partner.test>", map[bool]string{false: "530 5.7.0 ", true: "250 "}[implicit])
+		d = through(t, addrs["told"], told)
+		d.expect("", "220 ")
+		d.expect("EHLO peer.test", "250")
+		d.expect("MAIL FROM:<rick@partner.test>", "250 ")
+		d.expect("RCPT TO:<info@example.test>", "250 ") // ours: nobody asks who it is
+		d.expect("RCPT TO:<a@remote.test>", map[bool]string{false: "550 5.7.1 ", true: "250 "}[implicit])
+		d.expect("RSET", "250 ")
+		d.expect("AUTH EXTERNAL =", "235 ")
+		d.expect("MAIL FROM:<rick@partner.test>", "250 ")
+		d.expect("RCPT TO:<a@remote.test>", "250 ")
+	}
+}
+
+// TestToldAuthzid: who may act as whom is the same as with certificates.
+func TestToldAuthzid(t *testing.T) {
+	for _, c := range []struct{ user, authzid, want, as string }{
+		{"robin@partner.test", "", "235", "robin@partner.test"},
+		{"robin@partner.test", "robin@partner.test", "235", "robin@partner.test"},
+		{"robin@partner.test", "rick@partner.test", "235", "rick@partner.test"}, // by an explicit rule
+		{"rick@partner.test", "robin@partner.test", "535 5.7.8", ""},
+		{"rick@partner.test", "rick+x@partner.test", "535 5.7.8", ""},
+		{"rick@partner.test", "nonsense", "501 5.5.4", ""},
+	} {
+		w := newWorld(t, behindProxies)
+		d := through(t, w.serve()["toldsub"], header(tells(0xE1, c.user), verifiedTLS))
+		d.expect("", "220 ")
+		d.expect("EHLO peer.test", "250")
+		text := "="
+		if c.authzid != "" {
+			text = base64.StdEncoding.EncodeToString([]byte(c.authzid))
+		}
+		d.expect("AUTH EXTERNAL "+text, c.want)
+		if c.as == "" {
+			d.expect("MAIL FROM:<"+c.user+">", "530 5.7.0 ")
+			continue
+		}
+		d.expect("MAIL FROM:<"+c.as+">", "250 ")
+		d.expect("RSET", "250 ")
+		if c.as != c.user {
+			d.expect("MAIL FROM:<"+c.user+">", "553 5.7.1 ")
+			if log := w.log.String(); !strings.Contains(log, "identity="+c.as+" authenticated="+c.user+" how=proxy") {
+				t.Error(log)
+			}
+		}
+	}
+}
+
+// TestToldProof: rules see how he was proved.
+func TestToldProof(t *testing.T) {
+	for proof, want := range map[policy.Proof]string{policy.ByProxy: "235", policy.ByCertificate: ""} {
+		w := newWorld(t, behindProxies)
+		o := standardRules()
+		o.Rules[2].Proved = []policy.Proof{proof}
+		w.setRules(o)
+		d := through(t, w.serve()["toldsub"], header(tells(0xE1, "rick@partner.test"), verifiedTLS))
+		if want == "" {
+			if greeting, err := d.r.ReadString('\n'); err == nil && strings.HasPrefix(greeting, "220 ") {
+				d.expect("EHLO peer.test", "250")
+				d.expect("AUTH EXTERNAL =", "535 5.7.8 ")
+			}
+			continue
+		}
+		d.expect("", "220 ")
+		d.expect("EHLO peer.test", "250")
+		d.expect("AUTH EXTERNAL =", want)
 	}
 }
 
@@ -173,7 +286,7 @@ func TestToldUser(t *testing.T) {
 func TestToldTooLong(t *testing.T) {
 	for _, c := range []struct{ listener, header, sender string }{
 		{"told", header(tells(0xE0, device), verifiedTLS), "sensor7@partner.test"},
-		{"toldsub", header(tells(0xE1, "rick@partner.test"), verifiedTLS), "rick@partner.test"},
+		{"toldsubs", header(tells(0xE1, "rick@partner.test"), verifiedTLS), "rick@partner.test"},
 	} {
 		w := newWorld(t, behindProxies)
 		d := through(t, w.serve()[c.listener], c.header)
@@ -196,16 +309,31 @@ func TestToldTooLong(t *testing.T) {
 	}
 }
 
+// TestToldTooLongForAuth: nor does he log in anew then, and hears that it may be better later.
+func TestToldTooLongForAuth(t *testing.T) {
+	w := newWorld(t, behindProxies)
+	d := through(t, w.serve()["toldsub"], header(tells(0xE1, "rick@partner.test"), verifiedTLS))
+	d.expect("", "220 ")
+	d.expect("EHLO peer.test", "250")
+	w.setClock(start.Add(toldTime))
+	d.expect("AUTH EXTERNAL =", "454 4.7.0 ")
+}
+
 // TestToldAndRulesChange: a reload takes effect on what was told before.
 func TestToldAndRulesChange(t *testing.T) {
 	w := newWorld(t, behindProxies)
 	d := through(t, w.serve()["toldsub"], header(tells(0xE1, "rick@partner.test"), verifiedTLS))
 	d.expect("", "220 ")
 	d.expect("EHLO peer.test", "250")
+	d.expect("AUTH EXTERNAL =", "235 ")
+	d.expect("MAIL FROM:<rick@partner.test>", "250 ")
+	d.expect("RSET", "250 ")
 	o := standardRules()
 	o.Rules = o.Rules[:2]
 	w.setRules(o)
-	d.expect("MAIL FROM:<rick@partner.test>", "550 5.7.1 ")
+	d.expect("MAIL FROM:<rick@partner.test>", "530 5.7.0 ")
+	w.setRules(standardRules())
+	d.expect("MAIL FROM:<rick@partner.test>", "250 ")
 }
 
 // TestProxiedPeersAreCounted: each peer has its own places, however many share a proxy.

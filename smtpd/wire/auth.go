@@ -10,6 +10,9 @@ const (
 	giveUp    = "*"
 )
 
+// underTLS reports whether what is said here stays between the peer and us.
+func (c *Conn) underTLS() bool { return c.tls != nil || c.link.srv.cfg.TLSAhead }
+
 // authCommand lets AUTH through under TLS, after EHLO, once, and outside of
 // transactions (RFC 4954 4).
 func (c *Conn) authCommand(arg string) {
@@ -17,7 +20,7 @@ func (c *Conn) authCommand(arg string) {
 	switch {
 	case c.hello != ehlo || c.tx.open || c.authed:
 		c.say(badSequence)
-	case c.tls == nil:
+	case !c.underTLS():
 		c.say("504 5.5.4 AUTH needs TLS") // nothing is offered in clear
 	case len(words) > 2 || !isMechanism(words[0]):
 		c.say("501 5.5.4 Syntax: AUTH mechanism [initial-response]")

@@ -103,6 +103,24 @@ func TestAuthInClear(t *testing.T) {
 	})
 }
 
+// TestAuthBehindTLS: where TLS has ended before us AUTH gets through as under our own.
+func TestAuthBehindTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config, r *recorder) { c.TLS, c.TLSAhead, r.mechs = nil, true, []string{"EXTERNAL"} })
+		p := w.dial()
+		p.send("EHLO x\r\n")
+		if got := p.take(); !strings.Contains(got, "AUTH EXTERNAL") || strings.Contains(got, "REQUIRETLS") {
+			t.Errorf("%q", got)
+		}
+		p.send("AUTH PLAIN AGEAYg==\r\nAUTH EXTERNAL =\r\nAUTH EXTERNAL =\r\n")
+		if got := p.codes(); got != "504 5.5.4, 235 2.7.0, 503 5.5.1" {
+			t.Errorf("%s", got)
+		}
+		p.close()
+		w.shut()
+	})
+}
+
 func TestNoAuthSession(t *testing.T) { // the 334 line needs its space, even without text (RFC 4954 4)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *Config, r *recorder) { r.mechs = []string{"EXTERNAL"} })

@@ -147,7 +147,7 @@ func (s *session) Logout() error {
 func (s *session) AuthMechanisms() []string {
 	var list []string
 	inner, ok := s.inner.(smtp.AuthSession)
-	if ok && s.conn.tls != nil {
+	if ok && s.conn.underTLS() {
 		_ = s.call(errTemporary, func() error { list = inner.AuthMechanisms(); return nil })
 	}
 	return list

@@ -46,6 +46,9 @@ type Config struct {
 	// RequireTLS answers 530 5.7.0 before TLS to all but NOOP, EHLO, HELO,
 	// STARTTLS and QUIT (RFC 3207 4).
 	RequireTLS bool
+	// TLSAhead says that TLS has ended before us, at a proxy whom we believe: AUTH then
+	// gets through in clear, for what AuthMechanisms names.
+	TLSAhead bool
 	// SMTP makes the go-smtp server of one phase (plaintext, or TLS) of one
 	// connection; it is called again after STARTTLS. It sets Backend,
 	// MaxMessageBytes and MaxRecipients; the wire sets all the rest, and the options
@@ -55,8 +58,8 @@ type Config struct {
 	// *smtp.SMTPError themselves become temporary ones without their text. Reset
 	// and Logout wait for a running Data, so a session's methods never overlap;
 	// Data must not call (*smtp.Conn).Session. Data's success counts only when it
-	// has read the message to io.EOF. AUTH gets through under TLS, for what
-	// AuthMechanisms names. Addresses come without quotes: the local part is what
+	// has read the message to io.EOF. AUTH gets through under TLS (or TLSAhead),
+	// for what AuthMechanisms names. Addresses come without quotes: the local part is what
 	// stands before the last @. After a reply 421 the connection is closed.
 	SMTP func(*Conn) *smtp.Server
 	// Crowd bounds the connections of all servers that share it; nil: one of this
