@@ -308,3 +308,62 @@ func FuzzHeader(f *testing.F) {
 		}
 	})
 }
+
+// whole is how many octets a header has, by its own words: -1 when they have no end.
+func whole(b []byte) int {
+	if strings.HasPrefix(string(b), signature) {
+		if len(b) < 16 {
+			return -1
+		}
+		return 16 + int(binary.BigEndian.Uint16(b[14:]))
+	}
+	return strings.Index(string(b), "\r\n") + 2
+}
+
+// FuzzIntroduce: what is behind the header is the client's, all of it and nothing else,
+// in whatever pieces it comes; and only the listed proxy is heard.
+func FuzzIntroduce(f *testing.F) {
+	for i, c := range cases {
+		f.Add([]byte(c.header+"EHLO x\r\n"), uint16(i), i%4 != 0)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, piece uint16, listed bool) {
+		from := "10.0.0.7:1"
+		if !listed {
+			from = "192.0.2.99:1"
+		}
+		l := &Listener{Allowed: allowed, Sources: []Source{{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Identities: may}}}
+		conn := &Conn{Conn: &played{from: from, left: b, piece: int(piece%100) + 1}, listener: l}
+		if err := conn.Introduce(context.Background()); err != nil {
+			return
+		}
+		if !listed {
+			t.Fatal("a stranger was heard")
+		}
+		rest, err := io.ReadAll(conn)
+		if n := whole(b); err != nil || n < 0 || string(rest) != string(b[n:]) {
+			t.Errorf("%q behind %q, %v", rest, b, err)
+		}
+	})
+}
+
+// played is a connection that brings octets in pieces.
+type played struct {
+	net.Conn
+	from  string
+	left  []byte
+	piece int
+}
+
+func (p *played) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(p.from))
+}
+func (p *played) SetReadDeadline(time.Time) error { return nil }
+func (p *played) Close() error                    { return nil }
+func (p *played) Read(b []byte) (int, error) {
+	if len(p.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.left[:min(p.piece, len(p.left))])
+	p.left = p.left[n:]
+	return n, nil
+}
