@@ -160,6 +160,7 @@ func TestRules(t *testing.T) {
 		allow(4, "Rick@partner.test", "cn=rick,dc=x"),
 		deny(5, "*@old.test"),
 		deny(6, "eve@partner.test"),
+		allow(7, "ann@old.test", "cn=ann,dc=x"),
 	}})
 	tests := []struct{ id, rule, dn string }{
 		{"rick@partner.test", `"Rick@partner.test" (line 4)`, "cn=rick,dc=x"},
@@ -264,6 +265,7 @@ func TestAs(t *testing.T) {
 		{"rick@partner.test", "dn:uid=ann,ou=partner.test," + people, ""},
 		{"rick@partner.test", "dn:uid=rick,ou=partner.test,ou=people,dc=example", ""},
 		{"rick@partner.test", "dn:ou=partner.test," + people, ""},
+		{"rick@partner.test", "dn:uid=rick,ou=partner.test,ou=admins,dc=example,dc=test", ""},
 		{"rick@partner.test", "dn:uid=rick+l=x,ou=partner.test," + people, ""},
 		{"rick@partner.test", "dn:uid=rick,l=x,ou=partner.test," + people, ""},
 		{"rick@partner.test", "dn:cn=bridge,ou=services,dc=example,dc=test", ""},
