@@ -83,6 +83,14 @@ const (
 // Binds are the ways to bind.
 func Binds() []string { return []string{bindExternal, bindAnonymous, bindSimple, bindOther} }
 
+// BindCodes are the results of binds.
+func BindCodes() (codes []message.Code) {
+	for _, o := range []outcome{done, badVersion, noIdentity, badAuthzid, cannotJudge, noMechanism, passwordClear, passwordAtAll, unauthenticate, badControl, syntax} {
+		codes = append(codes, o.code())
+	}
+	return codes
+}
+
 type noCounters struct{}
 
 func (noCounters) Event(Event)                    {}

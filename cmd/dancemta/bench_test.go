@@ -130,7 +130,7 @@ func startParts(tb testing.TB, config string) (p *parts, addresses map[string]st
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ears, err := listenAll(cfg.Listeners)
+	ears, err := listenAll(ports(cfg))
 	if err != nil {
 		tb.Fatal(err)
 	}

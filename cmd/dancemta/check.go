@@ -19,7 +19,7 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Look for whatever would keep the server from working",
 		Long: `Read the configuration and the files that it names, try the folder of the queue,
-the resolvers, the next hops of all routes and the way to the postmaster, look at
+the resolvers, the directory servers, the next hops of all routes and the way to the postmaster, look at
 the names that other servers know this host by, and say what is wrong and what to
 do about it. Nothing is changed, and a running server is not disturbed. The exit
 code is 6 when there is a problem; warnings alone leave it at 0.`,
@@ -88,6 +88,7 @@ func (r *report) everything(ctx context.Context, path string, cfg *config.Config
 	r.metrics(cfg.Metrics)
 	r.milters(ctx, cfg)
 	r.directory(ctx, cfg)
+	r.ldap(ctx, cfg)
 	if err := checkBuild(path, cfg); err != nil {
 		r.problem(err)
 	}

@@ -56,7 +56,7 @@ func serveFigures(ctx context.Context, config string) error {
 		return err
 	}
 	log := newLogger(cfg.Log, os.Stderr)
-	ears, err := listenAll(cfg.Listeners)
+	ears, err := listenAll(ports(cfg))
 	if err != nil {
 		return err
 	}

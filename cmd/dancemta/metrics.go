@@ -32,7 +32,7 @@ func listenMetrics(c config.Metrics) (net.Listener, error) {
 	if c.Address == "" {
 		return nil, nil
 	}
-	es, err := listenAll([]config.Listener{{Name: metricsEar, Address: c.Address}})
+	es, err := listenAll([]port{{name: metricsEar, address: c.Address}})
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (p *parts) newMetrics() *metrics.Metrics {
 		Version: version, Extension: clientid.Supported,
 		Queue:   func() metrics.Queue { return metrics.Queue(p.store.Gauges()) },
 		Anchors: p.anchors.list,
-		Own:     p.own.verdicts,
+		Own:     p.own.verdicts, Upstream: p.upstreamStats,
 	})
 }
 

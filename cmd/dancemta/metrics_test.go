@@ -22,6 +22,9 @@ import (
 	"dancemta/internal/lab"
 	"dancemta/internal/metrics"
 	"dancemta/internal/msgauth"
+	"dancemta/ldapbridge"
+	ldapmessage "dancemta/ldapbridge/message"
+	"dancemta/ldapbridge/upstream"
 	"dancemta/queue"
 	"dancemta/queue/dsn"
 	"dancemta/queue/mtasts"
@@ -293,6 +296,23 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	for _, each := range []string{policy.EachIdentity, policy.EachDomain, policy.EachAddress} {
 		c.OverQuota(policy.Messages, each)
 		c.OverQuota(policy.Recipients, each)
+	}
+	for _, word := range ldapbridge.Events() {
+		m.LDAPEvent(word)
+	}
+	for _, how := range ldapbridge.Binds() {
+		for _, code := range ldapbridge.BindCodes() {
+			p.ldapCounters().Bind(how, code)
+		}
+	}
+	for _, op := range []ldapmessage.Op{ldapmessage.SearchRequest, ldapmessage.CompareRequest, ldapmessage.AddRequest, ldapmessage.ModifyRequest,
+		ldapmessage.DeleteRequest, ldapmessage.ModifyDNRequest, ldapmessage.ExtendedRequest} {
+		for _, code := range ldapmessage.Codes() {
+			p.ldapCounters().Operation(op.String(), code)
+		}
+	}
+	for _, event := range []string{upstream.EventConnected, upstream.EventFailed, upstream.EventLost, upstream.EventBusy, upstream.EventUnavailable} {
+		p.countUpstream()(event)
 	}
 	p.countNotices()("queued")
 	p.countNotices()("failed")

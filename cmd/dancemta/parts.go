@@ -61,7 +61,8 @@ type parts struct {
 	reports  *tlsrpt.Reporter   // nil: nobody is sent reports about TLS
 	quotas   *quotaBook
 	notices  *quotamail.Notifier // nil: nobody is told of quotas
-	smtp     *smtpd.Server
+	smtp     *smtpd.Server       // nil without listeners for mail
+	bridge   *bridge             // nil without those for LDAP
 	admin    *admin.Server
 }
 
@@ -130,7 +131,12 @@ func (p *parts) assemble() error {
 	if p.notices, err = p.newNotices(); err != nil {
 		return err
 	}
-	if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
+	if len(p.cfg.Listeners) > 0 {
+		if p.smtp, err = smtpd.New(p.smtpOptions(p.verifier)); err != nil {
+			return err
+		}
+	}
+	if p.bridge, err = p.newBridge(); err != nil {
 		return err
 	}
 	serveQueue(p.admin, &desk{p.store, p.queue})
@@ -149,6 +155,7 @@ func (p *parts) verifierOptions(roots *x509.CertPool) daneclient.Options {
 // close ends what newParts made, last one first.
 func (p *parts) close() {
 	p.admin.Close()
+	p.bridge.close()
 	if p.delivers != nil {
 		p.delivers.Close()
 	}
@@ -179,10 +186,7 @@ func newLive(cfg *config.Config, hooks ...func(*directory.Options)) (*live, erro
 	if l.signer, err = newSigner(cfg); err != nil {
 		return nil, err
 	}
-	if l.people.files, err = newGroups(cfg); err != nil {
-		return nil, err
-	}
-	if l.people.ldap, err = newDirectory(cfg, hooks...); err != nil {
+	if l.people, err = newPeople(cfg, hooks...); err != nil {
 		return nil, err
 	}
 	if l.rules, err = newRules(cfg); err != nil {
@@ -365,7 +369,7 @@ func checkBuild(path string, cfg *config.Config) error {
 	if why := clientid.Mixed(); why != "" { // it may lack what the newer of the two has mended
 		return &exitError{exitBroken, errors.New(why), []string{`"make build" patches crypto/tls anew`}}
 	}
-	if err := checkRoutes(path, cfg); err != nil {
+	if err := errors.Join(checkRoutes(path, cfg), checkLDAPBuild(path, cfg)); err != nil {
 		return err
 	}
 	for i, l := range cfg.Listeners {

@@ -41,6 +41,11 @@ func (p *parts) reload() {
 			return
 		}
 	}
+	if err := p.bridge.reload(); err != nil {
+		maillog.ReloadRefused(p.log, err)
+		return
+	}
+	p.bridge.renew()
 	p.resolver.SetAnchors(anchors)
 	if p.anchors != nil {
 		p.anchors.set(anchors)
@@ -66,6 +71,8 @@ func needRestart(old, new *config.Config) []string {
 		{"log", old.Log.Format, new.Log.Format}, // its level is not
 		{"tls", old.TLS, new.TLS},
 		{"listener", old.Listeners, new.Listeners},
+		{"ldap", old.LDAP, new.LDAP},
+		{"ldap_listener", old.LDAPListeners, new.LDAPListeners},
 		{"proxy", old.Proxies, new.Proxies},
 		{"milter", old.Milters, new.Milters},
 		{"dane", atStart(old.DANE), atStart(new.DANE)},

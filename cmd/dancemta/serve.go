@@ -68,7 +68,7 @@ func serve(ctx context.Context, path string, stderr io.Writer, so boltstore.Opti
 	}
 	level := new(slog.LevelVar)
 	log := newLeveledLogger(cfg.Log, stderr, level)
-	ears, err := listenAll(cfg.Listeners)
+	ears, err := listenAll(ports(cfg))
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 	maillog.Stopping(p.log)
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	if err := p.smtp.Drain(drainCtx); err != nil {
+	if err := p.drain(drainCtx); err != nil {
 		maillog.Trouble(p.log, "sessions were cut off at the stop", err)
 	}
 	stopQueue()
@@ -155,7 +155,11 @@ func (p *parts) run(ctx context.Context, ears ears, hangup <-chan os.Signal) err
 }
 
 func (p *parts) serveEar(e ear) error {
-	if err := p.smtp.Serve(e.name, e.Listener); err != nil {
+	serve := p.serveMail
+	if e.ldap {
+		serve = p.bridge.door.Serve
+	}
+	if err := serve(e.name, e.Listener); err != nil {
 		return unavailable(fmt.Errorf("listener %s: %w", e.name, err))
 	}
 	return nil
@@ -190,9 +194,25 @@ func newLeveledLogger(c config.Log, w io.Writer, level *slog.LevelVar) *slog.Log
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
+func (p *parts) serveMail(name string, l net.Listener) error { return p.smtp.Serve(name, l) }
+
+// drain lets sessions of both kinds end, at once.
+func (p *parts) drain(ctx context.Context) error {
+	var wait sync.WaitGroup
+	var ldap error
+	wait.Go(func() { ldap = p.bridge.drain(ctx) })
+	var mail error
+	if p.smtp != nil {
+		mail = p.smtp.Drain(ctx)
+	}
+	wait.Wait()
+	return errors.Join(mail, ldap)
+}
+
 // ear is one open port.
 type ear struct {
 	name string
+	ldap bool
 	net.Listener
 }
 
@@ -205,17 +225,35 @@ func (es ears) close() {
 }
 
 // listenAll opens every port or none.
-func listenAll(ls []config.Listener) (ears, error) {
+func listenAll(ports []port) (ears, error) {
 	var es ears
-	for _, l := range ls {
-		n, err := net.Listen("tcp", string(l.Address))
+	for _, p := range ports {
+		n, err := net.Listen("tcp", string(p.address))
 		if err != nil {
 			es.close()
-			return nil, unavailable(fmt.Errorf("listener %s: %w", l.Name, err), listenHint(err))
+			return nil, unavailable(fmt.Errorf("listener %s: %w", p.name, err), listenHint(err))
 		}
-		es = append(es, ear{l.Name, n})
+		es = append(es, ear{p.name, p.ldap, n})
 	}
 	return es, nil
+}
+
+// port is what becomes an ear.
+type port struct {
+	name    string
+	address config.ListenAddress
+	ldap    bool
+}
+
+// ports are those of the configuration.
+func ports(cfg *config.Config) (all []port) {
+	for _, l := range cfg.Listeners {
+		all = append(all, port{l.Name, l.Address, false})
+	}
+	for _, l := range cfg.LDAPListeners {
+		all = append(all, port{l.Name, l.Address, true})
+	}
+	return all
 }
 
 func listenHint(err error) string {

@@ -55,9 +55,9 @@ type Options struct {
 type Metrics struct {
 	registry *prometheus.Registry
 
-	sessions, clients, logins, replies, wire, lookups, directory, deliveries, deliveryTLS, reports, checks counters
-	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices, upstream                         counters
-	accepted                                                                                               *prometheus.HistogramVec
+	sessions, clients, logins, replies, wire, lookups, directory, deliveries, deliveryTLS, reports, checks                counters
+	signatures, tlsReports, stsFetches, milters, overQuota, quotaNotices, upstream, ldapBinds, ldapOperations, ldapEvents counters
+	accepted                                                                                                              *prometheus.HistogramVec
 }
 
 // New makes all series.
@@ -70,7 +70,7 @@ func New(o Options) *Metrics {
 		{&m.sessions, sessionsTotal}, {&m.clients, clientsTotal}, {&m.logins, loginsTotal}, {&m.replies, repliesTotal},
 		{&m.wire, wireTotal}, {&m.lookups, lookupsTotal}, {&m.directory, directoryTotal}, {&m.deliveries, deliveriesTotal}, {&m.deliveryTLS, deliveryTLS}, {&m.reports, reportsTotal}, {&m.checks, checksTotal},
 		{&m.signatures, signaturesTotal}, {&m.tlsReports, tlsReportsTotal}, {&m.stsFetches, stsFetchesTotal},
-		{&m.upstream, upstreamTotal},
+		{&m.upstream, upstreamTotal}, {&m.ldapBinds, ldapBindsTotal}, {&m.ldapOperations, ldapOperationsTotal}, {&m.ldapEvents, ldapEventsTotal},
 		{&m.milters, milterTotal}, {&m.overQuota, overQuotaTotal}, {&m.quotaNotices, quotaNoticesTotal},
 	} {
 		*c.into = newCounters(m.registry, c.of)
@@ -149,6 +149,15 @@ func (m *Metrics) TLSReport(result string) { m.tlsReports.inc(result) }
 
 // STSFetch counts a fetch of a policy.
 func (m *Metrics) STSFetch(result string) { m.stsFetches.inc(result) }
+
+// LDAPBind counts a bind at the LDAP bridge by its result.
+func (m *Metrics) LDAPBind(how, result string) { m.ldapBinds.inc(how, result) }
+
+// LDAPOperation counts an operation by its result, be it the bridge's or the server's.
+func (m *Metrics) LDAPOperation(operation, result string) { m.ldapOperations.inc(operation, result) }
+
+// LDAPEvent counts an event of a connection to the LDAP bridge.
+func (m *Metrics) LDAPEvent(event string) { m.ldapEvents.inc(event) }
 
 // LDAPUpstream counts what happened to a connection to the directory server.
 func (m *Metrics) LDAPUpstream(event string) { m.upstream.inc(event) }

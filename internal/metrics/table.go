@@ -57,6 +57,20 @@ var (
 	noticed   = label{"result", []string{"queued", "failed"}}
 	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
 
+	ldapHow   = label{"how", []string{"external", "anonymous", "simple", "other"}}
+	ldapBinds = label{"result", []string{"success", "protocolError", "authMethodNotSupported", "unavailableCriticalExtension",
+		"confidentialityRequired", "inappropriateAuthentication", "invalidCredentials", "unavailable", "unwillingToPerform", other}}
+	ldapKinds   = label{"operation", []string{"search", "compare", "add", "modify", "delete", "modify_dn", "extended"}}
+	ldapResults = label{"result", []string{"success", "operationsError", "protocolError", "timeLimitExceeded", "sizeLimitExceeded",
+		"authMethodNotSupported", "strongerAuthRequired", "adminLimitExceeded", "unavailableCriticalExtension", "confidentialityRequired",
+		"noSuchObject", "inappropriateAuthentication", "invalidCredentials", "insufficientAccessRights", "busy", "unavailable",
+		"unwillingToPerform", "other", "canceled", "noSuchOperation", "tooLate", "cannotCancel", "authorizationDenied"}}
+	// ldapEvents are those of package ldapbridge.
+	ldapEvents = label{"event", []string{
+		"accepted", "accept failed", "too many connections", "too many from one peer", "too many from one network", "overloaded", "dense crowd",
+		"too many handshakes", "handshake failed", "injection behind starttls", "malformed message", "message over a limit", "slow request",
+		"slow reader", "idle timeout", "connection timeout", "too many refusals", "internal error", other,
+	}}
 	// upstreamEvents are those of package ldapbridge/upstream.
 	upstreamEvents = label{"event", []string{"connected", "failed", "lost", "busy", "unavailable", other}}
 	upstreamStates = label{"state", []string{"leased", "idle", "waiting"}}
@@ -140,6 +154,15 @@ var (
 		"Attempts to hand a report about TLS to one place of a domain's choice, and reports that were given up.", []label{sent}}
 	stsFetchesTotal = metric{"dancemta_mta_sts_fetches_total", counter,
 		"Fetches of MTA-STS policies by what came of them.", []label{fetched}}
+	ldapBindsTotal = metric{"dancemta_ldap_binds_total", counter,
+		"Binds at the LDAP bridge by the way (simple: with a password or without one, which is refused) and by the result.",
+		[]label{ldapHow, ldapBinds}}
+	ldapOperationsTotal = metric{"dancemta_ldap_operations_total", counter,
+		"Operations of clients of the LDAP bridge by their results, be they the bridge's or the directory server's; other: the result of that name, and those without a name here.",
+		[]label{ldapKinds, ldapResults}}
+	ldapEventsTotal = metric{"dancemta_ldap_events_total", counter,
+		"What happened to connections to the LDAP bridge below its operations, in the words of the log; accepted ones are not in the log.",
+		[]label{ldapEvents}}
 	upstreamTotal = metric{"dancemta_ldap_upstream_total", counter,
 		"What happened to connections from the LDAP bridge to the directory server: bound as ourselves; not reached, not proved, or " +
 			"not taken (failed); ended under a client (lost). busy and unavailable are clients who got none.",
@@ -171,5 +194,5 @@ var (
 func all() []metric {
 	return []metric{sessionsTotal, clientsTotal, loginsTotal, repliesTotal, wireTotal, lookupsTotal, directoryTotal, acceptedBytes, checksTotal, milterTotal,
 		overQuotaTotal, quotaNoticesTotal, deliveriesTotal, deliveryTLS, reportsTotal, signaturesTotal, tlsReportsTotal, stsFetchesTotal,
-		upstreamTotal, upstreamConnections, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
+		ldapBindsTotal, ldapOperationsTotal, ldapEventsTotal, upstreamTotal, upstreamConnections, queueMessages, queueOldest, storeBroken, anchorMatched, ownTLSA, buildInfo}
 }

@@ -1,6 +1,10 @@
 package message
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // Code is a resultCode (RFC 4511 4.1.9, RFC 3909 2.3, RFC 4370 2).
 type Code int32
@@ -201,6 +205,9 @@ func parseAttribute(in *parts) (a Attribute, err error) {
 	}
 	return a, nil
 }
+
+// Codes returns the codes that have names.
+func Codes() []Code { return slices.Sorted(maps.Keys(codeWords)) }
 
 // String names a code for logs.
 func (c Code) String() string {
