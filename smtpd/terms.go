@@ -16,7 +16,7 @@ func (s *session) actAs(tx *transaction, who policy.Subject, identity string) {
 		who.Proved = s.proof()
 	}
 	tx.trouble = nil
-	if rules := s.opts.Rules(); !who.User.IsZero() && rules.UsesDirectory() {
+	if rules := s.opts.Rules(); rules.NeedsDirectory(who) {
 		tx.trouble = s.know(rules, &who)
 	}
 	tx.subject, tx.identity = who, identity

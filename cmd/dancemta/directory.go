@@ -24,13 +24,15 @@ import (
 type people struct {
 	files policy.Groups
 	ldap  *directory.Directory // nil: there is none
+	asked bool                 // the configuration says what ldap knows of users
 }
 
 // Lookup implements policy.Directory. A user is in a group when its file has him, or
-// when the directory does. Where there is a directory, nothing is known without it.
+// when the directory does. Where the directory knows anything of users, nothing is known
+// without it: it may have the group that forbids.
 func (p people) Lookup(ctx context.Context, id saslext.Identity) (policy.Entry, error) {
 	all, err := p.files.Lookup(ctx, id)
-	if err != nil || p.ldap == nil {
+	if err != nil || p.ldap == nil || !p.asked {
 		return all, err
 	}
 	e, err := p.ldap.Lookup(ctx, id)
@@ -42,6 +44,18 @@ func (p people) Lookup(ctx context.Context, id saslext.Identity) (policy.Entry, 
 	all.Groups = slices.Compact(all.Groups)
 	all.Addresses, all.Quota = e.Addresses, e.Quota
 	return all, nil
+}
+
+// newPeople reads the files of groups, and makes the directory.
+func newPeople(cfg *config.Config, hooks ...func(*directory.Options)) (p people, err error) {
+	if p.files, err = newGroups(cfg); err != nil {
+		return p, err
+	}
+	d := cfg.Directory
+	p.asked = len(d.AddressAttributes) > 0 || d.QuotaAttribute != "" ||
+		slices.ContainsFunc(cfg.Groups, func(g config.Group) bool { return g.Directory != "" })
+	p.ldap, err = newDirectory(cfg, hooks...)
+	return p, err
 }
 
 // close closes what is open for questions; those that still come are answered.

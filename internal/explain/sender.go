@@ -18,6 +18,7 @@ type SenderRules interface {
 	Recipient(s policy.Subject, from, to mailaddr.Address) policy.Verdict
 	Author(s policy.Subject, author mailaddr.Address) policy.Verdict
 	Terms(s policy.Subject) policy.Terms
+	NeedsDirectory(s policy.Subject) bool
 	Know(s *policy.Subject, e policy.Entry) error
 	RelayRecipient(to mailaddr.Address) (known bool, v policy.Verdict)
 }
@@ -85,7 +86,7 @@ func (e *SenderExplainer) Explain(ctx context.Context, s policy.Subject, from, t
 // know asks the directory about the user.
 func (e *SenderExplainer) know(ctx context.Context, s *policy.Subject, r *Sender) error {
 	var entry policy.Entry
-	if e.Directory != nil {
+	if e.Directory != nil && e.Rules.NeedsDirectory(*s) {
 		var err error
 		if entry, err = e.Directory.Lookup(ctx, s.User); err != nil {
 			return err

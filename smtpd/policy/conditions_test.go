@@ -345,7 +345,7 @@ func TestEndedRules(t *testing.T) {
 	if got := r.Unreachable(); len(got) != 1 || got[0] != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if r.UsesDirectory() || !furtherRules(t, conditions).UsesDirectory() {
+	if s := (policy.Subject{User: user(t, "rick@example.org")}); r.NeedsDirectory(s) || !furtherRules(t, conditions).NeedsDirectory(s) {
 		t.Error("groups")
 	}
 }

@@ -114,7 +114,8 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-func TestUsesDirectory(t *testing.T) {
+// TestNeedsDirectory: only those whom a rule may concern that asks for more than a name.
+func TestNeedsDirectory(t *testing.T) {
 	listed, err := policy.ParseAddressPattern("directory")
 	if err != nil {
 		t.Fatal(err)
@@ -138,12 +139,28 @@ func TestUsesDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.UsesDirectory(); got != c.want {
+		rick := policy.Subject{User: user(t, "rick@example.org"), Proved: policy.ByPassword}
+		if got := r.NeedsDirectory(rick); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+		others := policy.Subject{User: user(t, "rick@example.net")}
+		if got := r.NeedsDirectory(others); got != (c.want && name == "classes") {
+			t.Errorf("%s: users of another domain: %v", name, got)
+		}
+		rules := o
+		rules.Rules[0].Proved = []policy.Proof{policy.ByCertificate}
+		if r, err = policy.New(rules); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.NeedsDirectory(rick); got != (c.want && name == "classes") {
+			t.Errorf("%s: a user proved otherwise: %v", name, got)
+		}
+		if r.NeedsDirectory(policy.Subject{}) {
+			t.Errorf("%s: nobody", name)
+		}
 	}
-	if (*policy.Rules)(nil).UsesDirectory() {
-		t.Error("no rules use it")
+	if (*policy.Rules)(nil).NeedsDirectory(policy.Subject{User: user(t, "rick@example.org")}) {
+		t.Error("no rules need it")
 	}
 }
 

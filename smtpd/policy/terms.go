@@ -140,14 +140,16 @@ func domainKey(s Subject) string {
 	return "domain " + name
 }
 
-// UsesDirectory reports whether any rule asks for what only a Directory knows.
-func (r *Rules) UsesDirectory() bool {
-	if r == nil {
+// NeedsDirectory reports whether a rule that may be for s, a user, asks for what only a
+// Directory knows: so that those whom none of it concerns do not depend on it.
+func (r *Rules) NeedsDirectory(s Subject) bool {
+	if r == nil || s.User.IsZero() {
 		return false
 	}
 	listed := func(p AddressPattern) bool { return p.kind == listedAddress }
 	return len(r.classes) > 0 || slices.ContainsFunc(r.rules, func(rule Rule) bool {
-		return rule.Group != "" || slices.ContainsFunc(slices.Concat(rule.From, rule.To, rule.Authors), listed)
+		asks := rule.Group != "" || slices.ContainsFunc(slices.Concat(rule.From, rule.To, rule.Authors), listed)
+		return asks && rule.chooses(s) && rule.fits(s, true)
 	})
 }
 
