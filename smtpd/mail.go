@@ -62,6 +62,8 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 		r.answer = notASCII // RFC 6531 3.5
 	case perr != nil:
 		r.answer, r.detail = badSender, perr.Error()
+	case s.needsFullDomain(sender):
+		r.answer = unqualifiedSender // RFC 6409 4.2
 	case opts.Size > s.opts.MaxMessageBytes:
 		r.answer = tooBig // RFC 1870 6.1
 	default:
@@ -77,6 +79,13 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 		}
 	}
 	return s.refuse(r)
+}
+
+// needsFullDomain reports whether an address of a submission has a domain such as
+// "sales", which means something else elsewhere.
+func (s *session) needsFullDomain(a mailaddr.Address) bool {
+	_, above := a.Domain().Cut()
+	return s.Kind != Relay && !a.Domain().IsZero() && above.IsZero()
 }
 
 // room says whether a message of this size could be kept now.
@@ -200,6 +209,10 @@ func (s *session) mayReach(tx *transaction, to mailaddr.Address, r *refusal) boo
 		}
 		tx.anybody = true
 		return true
+	}
+	if s.needsFullDomain(to) {
+		r.answer = unqualifiedRecipient // RFC 6409 4.2
+		return false
 	}
 	if !s.mayRelay(tx, to, r) {
 		return false

@@ -34,6 +34,8 @@ const (
 	badRecipient
 	notASCII
 	tooManyRecipients
+	unqualifiedSender
+	unqualifiedRecipient
 
 	loginRequired
 	senderNotOwned
@@ -91,6 +93,9 @@ var answers = [answerCount]struct {
 	badRecipient:      {501, 1, 3, "Recipient is not a mail address", "bad-recipient"},
 	notASCII:          {553, 6, 7, "Address is not ASCII", "not-ascii"},
 	tooManyRecipients: {452, 5, 3, "Too many recipients, send the rest in another message", "too-many-recipients"}, // RFC 5321 4.5.3.1.10
+
+	unqualifiedSender:    {554, 1, 8, "The domain of the sender is not fully qualified", "unqualified-sender"},
+	unqualifiedRecipient: {554, 1, 2, "The domain of the recipient is not fully qualified", "unqualified-recipient"},
 
 	// Without a proved identity there is one text for all causes: the answer to
 	// "which of my guesses was nearest" is in the log alone.
