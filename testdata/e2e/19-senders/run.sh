@@ -1,7 +1,7 @@
 # Who sends with a client certificate: curl, swaks, msmtp, gsasl, each by STARTTLS and, where it can,
 # by TLS from the first octet; with the certificate of a device or a user, with another's name, with
-# none, and with one whose zone proves nothing or cannot be proved. (Postfix is story 05, Exim
-# TestStoriesExim.) Then Postfix's smtp-source brings many messages at once, and each arrives once.
+# none, and with one whose zone proves nothing or cannot be proved; and Postfix with each of them at
+# once. (Exim is TestStoriesEximSender.) Then Postfix's smtp-source brings many messages at once, and each arrives once.
 . ../lib.sh
 
 # Each by_PROGRAM CERT PORT SENDER SUBJECT [FLAG...] sends one message as CERT ("": with none) to
@@ -89,6 +89,87 @@ done
 by_gsasl || true # it finds nothing to do, and no fault in that
 expect 'Cannot find mechanism' "$WORK/said"
 if grep -q '^250.AUTH' "$WORK/said"; then fail 'EXTERNAL was announced to a client without a certificate'; fi
+
+# Postfix with a certificate for each sender: its services differ in that alone.
+chmod 755 "$WORK"
+conf=$WORK/conf
+mkdir -p "$conf" "$WORK/spool" "$WORK/data" "$WORK/postlog"
+chown postfix "$WORK/data"
+cat > "$conf/main.cf" <<EOT
+compatibility_level = 3.6
+queue_directory = $WORK/spool
+data_directory = $WORK/data
+maillog_file = $WORK/postlog/mail
+maillog_file_prefixes = $WORK
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = mta.partner.test
+mydestination =
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+alias_maps =
+alias_database =
+default_transport = discard
+smtp_tls_security_level = encrypt
+smtp_tls_CAfile = $PKI/server-ca.pem
+sender_dependent_default_transport_maps = texthash:$conf/transports
+EOT
+cat > "$conf/master.cf" <<'EOT'
+pickup    unix  n - n 60 1 pickup
+cleanup   unix  n - n - 0 cleanup
+qmgr      unix  n - n 300 1 qmgr
+rewrite   unix  - - n - - trivial-rewrite
+bounce    unix  - - n - 0 bounce
+defer     unix  - - n - 0 bounce
+trace     unix  - - n - 0 bounce
+tlsmgr    unix  - - n 1000? 1 tlsmgr
+discard   unix  - - n - - discard
+error     unix  - - n - - error
+retry     unix  - - n - - error
+proxymap  unix  - - n - - proxymap
+postlog   unix-dgram n - n - 1 postlogd
+EOT
+# postfix_as NAME CERT PORT SENDER FLAG...: mail of this sender leaves by this service.
+postfix_as() {
+	printf '%s %s:[127.0.0.1]:%s\n' "$4" "$1" "$3" >> "$conf/transports"
+	{
+		printf '%s unix - - n - - smtp\n' "$1"
+		if [ -n "$2" ]; then printf '\t-o smtp_tls_cert_file=%s -o smtp_tls_key_file=%s\n' "$PKI/$2.pem" "$PKI/$2.key"; fi
+		printf '\t-o %s\n' "${@:5}"
+	} >> "$conf/master.cf"
+}
+postfix_as device device "$RELAY" device@partner.test smtp_tls_loglevel=1
+postfix_as silent device "$SILENT" silent@partner.test smtp_tls_wrappermode=yes
+postfix_as user rick "$SILENT" rick@partner.test smtp_tls_wrappermode=yes
+postfix_as another rick "$SILENT" boss@partner.test smtp_tls_wrappermode=yes
+postfix_as wrong wrong "$RELAY" wrong@partner.test smtp_tls_loglevel=1
+postfix_as none '' "$RELAY" none@partner.test smtp_tls_loglevel=1
+postfix_as unsigned unsigned "$RELAY" a@unsigned.test smtp_tls_loglevel=1
+postfix_as bogus bogus "$RELAY" a@bogus.test smtp_tls_loglevel=1
+trap 'postfix -c "$conf" abort > /dev/null 2>&1' EXIT
+postfix -c "$conf" start > "$WORK/start" 2>&1 || { cat "$WORK/start" "$WORK/postlog/mail"; fail 'postfix did not start'; }
+# by_postfix NAME SENDER STATUS WORD: what becomes of its mail, with this word in Postfix's log.
+by_postfix() {
+	local deadline=$((SECONDS + 30))
+	printf 'From: %s\nSubject: story postfix %s\n\nHello\n' "$2" "$1" | sendmail -C "$conf" -f "$2" "$1@remote.test"
+	until grep -F "to=<$1@remote.test>" "$WORK/postlog/mail" | grep -F status= > "$WORK/status"; do
+		[ $SECONDS -lt $deadline ] || { cat "$WORK/postlog/mail"; fail "postfix $1: no status"; }
+		sleep 0.1
+	done
+	expect "status=$3" "$WORK/status"
+	expect "$4" "$WORK/status"
+	if [ "$3" = sent ]; then delivered "Subject: story postfix $1" > "$WORK/file"; else printf 'Subject: story postfix %s\n' "$1" >> "$WORK/unwanted"; fi
+}
+by_postfix device device@partner.test sent '250 2.6.0'
+expect 'client dane sensor7._device.partner.test' "$(cat "$WORK/file")"
+by_postfix silent silent@partner.test sent '250 2.6.0'
+expect 'client dane sensor7._device.partner.test' "$(cat "$WORK/file")"
+by_postfix user rick@partner.test sent '250 2.6.0'
+by_postfix another boss@partner.test bounced '553 5.7.1'
+by_postfix wrong wrong@partner.test bounced '550 5.7.1'
+by_postfix none none@partner.test bounced '550 5.7.1'
+by_postfix unsigned a@unsigned.test bounced '550 5.7.1'
+by_postfix bogus a@bogus.test deferred '451 4.7.5'
 
 # 1,000 messages in 10 sessions at once. Their recipients are numbered, and Received tells them.
 messages=1000
