@@ -23,6 +23,7 @@ import (
 	"dancemta/internal/dnsname"
 	"dancemta/internal/explain"
 	"dancemta/internal/pemfile"
+	"dancemta/ldapbridge/mapping"
 	"dancemta/saslext"
 	"dancemta/smtpd"
 	"dancemta/smtpd/policy"
@@ -83,9 +84,14 @@ to mend.
 With a file of certificates, the user's own first and the CA behind it, the identity
 comes from them; with an identity, such as rick@example.org, all but the certificate
 is judged.
+
+With --ldap, or a listener of the LDAP bridge, the user is judged as by a bind there:
+the rules are those of [[ldap_rule]], and what is shown besides is as whom he acts at
+the directory server and what he may ask for.
 ` + explainCodes,
 		Example: `  dancemta explain user rick@example.org
-  dancemta explain user rick.pem --listener submission`,
+  dancemta explain user rick.pem --listener submission
+  dancemta explain user rick.pem --ldap --as u:sales@example.org`,
 		Args: exactArgs(1, "an identity or a file of certificates"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.run(c.Context(), c.OutOrStdout(), func(s *scene) (*explain.Report, error) { return s.user(c.Context(), args[0]) })
@@ -96,6 +102,9 @@ is judged.
 		return l.TakesUsers(rules) && l.ClientCertificates != smtpd.Off
 	}
 	f.wanted = "a listener on which users log in"
+	f.users = true
+	c.Flags().BoolVar(&f.ldap, "ldap", false, "judge as the LDAP bridge does")
+	c.Flags().StringVar(&f.as, "as", "", "the `authzid` that the client sends to the LDAP bridge, \"u:...\" or \"dn:...\"")
 	return c
 }
 
@@ -127,6 +136,9 @@ func explainFlagsFor(path string) string {
 type explainFlags struct {
 	config, listener string
 	json             bool
+	users            bool // the LDAP bridge is one of the doors
+	ldap             bool
+	as               string
 	fits             func(smtpd.Listener, *policy.Rules) bool
 	wanted           string
 }
@@ -140,7 +152,8 @@ func (f *explainFlags) register(c *cobra.Command) {
 // scene is one listener of the configuration, as a session on it would find it.
 type scene struct {
 	explain.Explainer
-	listener smtpd.Listener
+	names daneclient.Sources
+	asked mapping.Request // at the LDAP bridge
 }
 
 func (f *explainFlags) run(ctx context.Context, w io.Writer, ask func(*scene) (*explain.Report, error)) error {
@@ -188,7 +201,7 @@ func (f *explainFlags) scene() (s *scene, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	listener, err := f.pick(cfg, l.rules)
+	s, err = f.place(cfg, l)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,16 +213,31 @@ func (f *explainFlags) scene() (s *scene, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	verifier, err := daneclient.New(daneclient.Options{Resolver: resolver, Roots: roots, ServerLeaves: cfg.DANE.ServerCertificates})
+	s.Verifier, err = daneclient.New(daneclient.Options{Resolver: resolver, Roots: roots, ServerLeaves: cfg.DANE.ServerCertificates})
 	if err != nil {
 		return nil, nil, err
 	}
-	return &scene{listener: listener, Explainer: explain.Explainer{
-		Verifier: verifier, Rules: l.rules,
+	return s, func() {
+		resolver.Close()
+		l.people.close()
+	}, nil
+}
+
+// place is the listener, and what is asked there.
+func (f *explainFlags) place(cfg *config.Config, l *live) (*scene, error) {
+	if bridge, err := f.bridge(cfg, l); err != nil || bridge != nil {
+		return bridge, err
+	}
+	listener, err := f.pick(cfg, l.rules)
+	if err != nil {
+		return nil, err
+	}
+	return &scene{names: listener.Names, Explainer: explain.Explainer{
+		Rules:       l.rules,
 		Listener:    policy.Listener{Name: listener.Name, TakesClients: listener.Kind == smtpd.Relay},
 		Deaf:        listener.ClientCertificates == smtpd.Off,
 		ClientReply: listener.ClientReply, LoginReply: smtpd.LoginReply,
-	}}, func() { resolver.Close() }, nil
+	}}, nil
 }
 
 // pick returns the listener that was named, or the first that fits. A client may
@@ -243,8 +271,8 @@ func (s *scene) client(ctx context.Context, args []string) (*explain.Report, err
 		return nil, err
 	}
 	if len(args) == 2 {
-		if s.listener.Names.Extension == 0 {
-			return nil, usage(fmt.Errorf("listener %s asks nobody for a name by dane_clientid", s.listener.Name), extensionHint())
+		if s.names.Extension == 0 {
+			return nil, usage(fmt.Errorf("listener %s asks nobody for a name by dane_clientid", s.Listener.Name), extensionHint())
 		}
 		cred.Named = true
 		if cred.Name, err = ownerName(args[1-file]); err != nil {
@@ -275,11 +303,17 @@ func (s *scene) user(ctx context.Context, word string) (*explain.Report, error) 
 		if err != nil {
 			return nil, usage(fmt.Errorf("%q: %w", word, err), "an identity is rick@example.org; or name a file")
 		}
+		if s.Bridge != nil {
+			return s.LDAPUserName(ctx, id, s.asked), nil
+		}
 		return s.UserName(ctx, id), nil
 	}
 	cred, err := s.credential(word)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case s.Bridge != nil:
+		return s.LDAPUser(ctx, cred, s.asked), nil
 	}
 	return s.User(ctx, cred), nil
 }
@@ -291,7 +325,7 @@ func (s *scene) credential(file string) (daneclient.Credential, error) {
 	if err != nil {
 		return daneclient.Credential{}, err
 	}
-	cred, _ := s.listener.Names.Credential(tls.ConnectionState{
+	cred, _ := s.names.Credential(tls.ConnectionState{
 		HandshakeComplete: true, Version: tls.VersionTLS13, PeerCertificates: chain,
 	}, netip.Addr{})
 	return cred, nil
