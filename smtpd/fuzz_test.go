@@ -316,7 +316,7 @@ func FuzzSession(f *testing.F) {
 	const hello, mail = "EHLO peer.test\r\n", "MAIL FROM:<sensor7@partner.test>\r\nRCPT TO:<info@example.test>\r\n"
 	const mine = "MAIL FROM:<rick@partner.test>\r\nRCPT TO:<a@remote.test>\r\n"
 	body := "DATA\r\nSubject: x\r\n\r\n..\r\n.\r\n"
-	for _, s := range []string{
+	for i, s := range []string{
 		hello + mail + body + "QUIT\r\n",
 		hello + mail + body + mail + "BDAT 4\r\nx\r\nyBDAT 2 LAST\r\n\r\nRSET\r\nNOOP\r\nVRFY x\r\nHELP\r\n",
 		hello + "AUTH EXTERNAL =\r\n" + mine + "DATA\r\nFrom: rick@partner.test\r\n\r\nx\r\n.\r\nQUIT\r\n",
@@ -327,9 +327,9 @@ func FuzzSession(f *testing.F) {
 		hello + "MAIL FROM:<ü@partner.test> SMTPUTF8 SIZE=9999999999 BODY=8BITMIME RET=HDRS ENVID=x+2By REQUIRETLS\r\nMAIL FROM:<a@b> SIZE=1 SIZE=2\r\n",
 		hello + mail + "DATA\r\n" + strings.Repeat("Received: x\r\n", 120) + "\r\n.\r\n" + mail + "BDAT 99999999999999999999\r\nBDAT 4294967296 LAST\r\n",
 	} {
-		for how := range byte(64) {
-			if how&7 < byte(len(listeners)) {
-				f.Add([]byte(s), how, uint16(how)*37)
+		for l := range listeners {
+			for secure := range 2 {
+				f.Add([]byte(s), byte(l|secure<<3|(i+l)%3<<4), uint16(i*l*37))
 			}
 		}
 	}
