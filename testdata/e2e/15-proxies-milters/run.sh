@@ -1,5 +1,5 @@
-# haproxy before a listener, with headers of both versions, and opendkim as a milter
-# behind another one.
+# haproxy before a listener, with headers of both versions; a proxy at which TLS ends
+# and which tells users before a second one; and opendkim as a milter behind a third.
 . ../lib.sh
 
 free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'; }
@@ -19,8 +19,8 @@ listen two
 EOT
 haproxy -db -f "$WORK/haproxy.cfg" > "$WORK/haproxy.log" 2>&1 &
 balancer=$!
-trap 'kill $balancer $signer 2> /dev/null || true' EXIT
-signer=
+trap 'kill $balancer $signer $terminator 2> /dev/null || true' EXIT
+signer= terminator=
 wait_port "$one"
 wait_port "$two"
 
@@ -38,6 +38,39 @@ done
 # Without a header nothing is said, not even a greeting.
 swaks --server 127.0.0.1 --port "$PROXIED" --timeout 5 --quit-after connect > "$WORK/direct" 2>&1 && fail "a greeting without a header"
 expect 'not introduced' "$LOG"
+
+# Where TLS ends at the proxy rick is told, and logs in by AUTH EXTERNAL all the same.
+three=$(free_port)
+/usr/bin/python3 terminator.py "$three" "$TOLD" "$PKI/mx.pem" "$PKI/mx.key" "$PKI/rick-ca.pem" rick@partner.test > "$WORK/terminator" 2>&1 &
+terminator=$!
+wait_port "$three"
+cat > "$WORK/msmtprc" <<EOT
+account default
+host 127.0.0.1
+port $three
+tls on
+tls_starttls off
+tls_trust_file $PKI/server-ca.pem
+tls_host_override mx.example.test
+tls_cert_file $PKI/rick.pem
+tls_key_file $PKI/rick.key
+auth external
+user rick@partner.test
+EOT
+chmod 600 "$WORK/msmtprc"
+printf 'From: rick@partner.test\nTo: ann@remote.test\nSubject: story told\n\nHello\n' |
+	msmtp --file="$WORK/msmtprc" --from=rick@partner.test ann@remote.test 2> "$WORK/msmtp" ||
+	{ cat "$WORK/msmtp" "$WORK/terminator"; fail "rick, whom the proxy told, could not send"; }
+expect 'with ESMTPA ' "$(delivered 'Subject: story told')"
+expect '"how":"proxy"' "$LOG"
+sed -i 's/^user .*/user morty@partner.test/' "$WORK/msmtprc"
+printf 'Subject: forged\n\nHello\n' | msmtp --file="$WORK/msmtprc" --from=morty@partner.test ann@remote.test 2> "$WORK/forged" &&
+	fail "rick@partner.test could log in as morty@partner.test"
+expect '535 5.7.8' "$WORK/forged"
+# Nobody is told of whom the proxy knows nothing, and AUTH is not offered to him.
+swaks --server 127.0.0.1 --port "$three" --tlsc --from rick@partner.test --to ann@remote.test > "$WORK/nobody" 2>&1 && fail "nobody could send"
+expect '530 5.7.0' "$WORK/nobody"
+grep -q 'AUTH' "$WORK/nobody" && fail "AUTH is offered to nobody"
 
 # A milter that signs what it sees, and says so in a field of its own.
 opendkim-genkey --directory="$WORK" --bits=2048 --selector=milter --domain=stranger.test
