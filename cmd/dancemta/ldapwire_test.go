@@ -321,7 +321,7 @@ func (q asked) op() *ber.Packet {
 	}
 	return protocolOp(3, octets(q.base), integer(ber.TagEnumerated, q.scope), integer(ber.TagEnumerated, 0),
 		integer(ber.TagInteger, q.size), integer(ber.TagInteger, 0),
-		ber.NewBoolean(ber.ClassUniversal, ber.TypePrimitive, ber.TagBoolean, q.types, ""), q.filter, list)
+		ber.NewLDAPBoolean(ber.ClassUniversal, ber.TypePrimitive, ber.TagBoolean, q.types, ""), q.filter, list)
 }
 
 // assertion is an AttributeValueAssertion.

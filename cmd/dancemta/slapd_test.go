@@ -18,6 +18,7 @@ import (
 const (
 	slapdExample = "../../docs/examples/slapd"
 	exampleHome  = "/etc/ldap/dancemta" // where the example has its files
+	partnerUsers = "ou=partner.test," + lab.DirectoryPeople
 )
 
 // needSlapd skips a test without the real directory server, or fails it where a skip
@@ -37,8 +38,9 @@ func needSlapd(t *testing.T) {
 }
 
 // newSlapd starts slapd as the example configures it, for the gateway of the world,
-// with the example's entries and these besides. Two things are added: an overlay that
-// sorts, and that partner.test's users may read without end.
+// with the example's entries and these besides. Three things are added: an overlay that
+// sorts, that partner.test's users may read without end, and that it costs slapd no
+// regular expressions to find out that they may read what manyLDIF has.
 func newSlapd(t *testing.T, n *lab.Internet, ldif ...string) *lab.Slapd {
 	t.Helper()
 	dir := openFolder(t)
@@ -50,7 +52,8 @@ func newSlapd(t *testing.T, n *lab.Internet, ldif ...string) *lab.Slapd {
 	conf := strings.ReplaceAll(string(text), exampleHome, dir)
 	for _, more := range []struct{ before, add string }{
 		{"pidfile ", "moduleload sssvlv\n"},
-		{"limits ", "overlay sssvlv\nlimits dn.onelevel=\"ou=partner.test,ou=people,dc=example,dc=test\" size=unlimited\n"},
+		{"limits ", "overlay sssvlv\nlimits dn.onelevel=" + partnerUsers + " size=unlimited\n"},
+		{"# The bridge itself may do nothing", "access to dn.subtree=" + manyBase + " by dn.onelevel=" + partnerUsers + " read\n"},
 	} {
 		if strings.Count(conf, "\n"+more.before) != 1 {
 			t.Fatalf("%q is not once in the example", more.before)
