@@ -290,15 +290,19 @@ func (c *conn) begin(id int32) {
 	c.mu.Unlock()
 }
 
-// end forgets operations. The last one lets a connection end that the server's
-// stop waits for.
+// end forgets operations. With the last one the client begins to be idle, or ends if
+// the server's stop waits for it.
 func (c *conn) end(ids ...int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open = slices.DeleteFunc(c.open, func(id int32) bool { return slices.Contains(ids, id) })
 	c.active = time.Now()
-	if len(c.open) == 0 && c.waiting && c.conns.Draining() {
+	switch {
+	case len(c.open) > 0 || !c.waiting:
+	case c.conns.Draining():
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+	default:
+		_ = c.raw.SetReadDeadline(c.active.Add(c.opts.Limits.LeaseIdle))
 	}
 }
 

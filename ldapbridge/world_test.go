@@ -512,10 +512,10 @@ func (s *server) serve(c net.Conn) {
 		if m.Tag() != message.BindRequest {
 			s.seen = append(s.seen, m)
 		}
-		handle, silent := s.handle, s.silent && m.Tag() != message.BindRequest
+		handle, silent := s.handle, s.silent
 		s.mu.Unlock()
 		write := func(b []byte) error { _, err := c.Write(b); return err }
-		if silent || handle != nil && handle(m, write) {
+		if m.Tag() != message.BindRequest && (silent || handle != nil && handle(m, write)) {
 			continue
 		}
 		if err := s.reply(m, write); err != nil {
@@ -573,4 +573,9 @@ func (s *server) take() string {
 		list = append(list, strings.TrimSpace(line))
 	}
 	return strings.Join(list, ", ")
+}
+
+// read reads one message.
+func read(b []byte) (message.Message, error) {
+	return message.Read(bufio.NewReader(bytes.NewReader(b)), message.Limits{})
 }

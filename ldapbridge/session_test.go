@@ -1,0 +1,617 @@
+package ldapbridge
+
+import (
+	"context"
+	"crypto/tls"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dancemta/internal/crowd"
+	"dancemta/ldapbridge/message"
+	"dancemta/ldapbridge/upstream"
+)
+
+func startTLS() []byte { return message.ExtendedOp(message.OIDStartTLS, nil) }
+
+// upgrade does StartTLS in clear, and the handshake.
+func (c *client) upgrade(cert *tls.Certificate) {
+	c.t.Helper()
+	c.last++
+	go c.raw.Write(message.AppendMessage(nil, c.last, startTLS(), nil))
+	b := make([]byte, 512)
+	n, err := c.raw.Read(b)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m, err := read(b[:n])
+	if err != nil || m.ID != c.last {
+		c.t.Fatalf("%+v, %v", m, err)
+	}
+	if r, err := message.ParseResult(m.Op); err != nil || r.Code != 0 || r.OID != message.OIDStartTLS {
+		c.t.Fatalf("%+v, %v", r, err)
+	}
+	c.secure(cert)
+}
+
+// TestStartTLS: the way of RFC 4511 4.14, and who has walked it.
+func TestStartTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.dial("ldap")
+		client.upgrade(userCert("rick@partner.test"))
+		if got := client.whoAmI(); got != "" {
+			t.Errorf("TLS alone made him %q", got)
+		}
+		if got := client.bind(nil); got != 0 {
+			t.Error(got)
+		}
+		if got := client.code(startTLS()); got != message.OperationsError {
+			t.Errorf("a second time: %v", got)
+		}
+		if got := client.whoAmI(); got != "u:rick@partner.test" {
+			t.Errorf("after a second StartTLS: %q", got)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestStartTLSLeftovers: what stands behind the request in clear is never run.
+func TestStartTLSLeftovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.dial("open").listen()
+		octets := message.AppendMessage(nil, 1, startTLS(), nil)
+		client.write(message.AppendMessage(octets, 2, searchOp(people, 2), nil))
+		if closed, code := client.isClosed(); !closed || code != -1 {
+			t.Errorf("closed: %v, notice %v", closed, code)
+		}
+		if got := w.server.take() + w.events.take(); got != "injection behind starttls" {
+			t.Error(got)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestStartTLSRefused: not with operations outstanding, nor with a value.
+func TestStartTLSRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.dial("open").listen()
+		if got := client.code(message.ExtendedOp(message.OIDStartTLS, []byte("x"))); got != message.ProtocolError {
+			t.Errorf("with a value: %v", got)
+		}
+		if got := client.code(startTLS(), control("1.2.3", true)); got != message.UnavailableCriticalExtension {
+			t.Errorf("with a control: %v", got)
+		}
+		w.server.say(func(s *server) { s.silent = true })
+		client.send(searchOp(people, 2))
+		if got := client.code(startTLS()); got != message.OperationsError {
+			t.Errorf("with a search outstanding: %v", got)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestNoWayBack: after a handshake that failed nothing is read in clear.
+func TestNoWayBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.dial("open")
+		go client.raw.Write(message.AppendMessage(nil, 1, startTLS(), nil))
+		b := make([]byte, 512)
+		if _, err := client.raw.Read(b); err != nil {
+			t.Fatal(err)
+		}
+		client.listen()
+		client.write(message.AppendMessage(nil, 2, searchOp(people, 2), nil))
+		if closed, _ := client.isClosed(); !closed || w.server.take() != "" || w.events.take() != "handshake failed" {
+			t.Error("still open")
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestNotLDAP: what cannot be read ends the connection, after a notice.
+func TestNotLDAP(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		octets []byte
+		event  string
+	}{
+		{"HTTP", []byte("GET / HTTP/1.1\r\n\r\n"), "malformed message"},
+		{"no end", []byte("\x30\x80"), "malformed message"},
+		{"too large", []byte("\x30\x84\x7f\xff\xff\xff"), "message over a limit"},
+		{"too deep", message.AppendMessage(nil, 1, []byte(deep(200)), nil), "message over a limit"},
+		{"ID 0", message.AppendMessage(nil, 0, searchOp("", 0), nil), "malformed message"},
+		{"a reply", message.AppendResult(nil, 1, message.SearchDone, message.Result{}), "malformed message"},
+		{"an unknown operation", message.AppendMessage(nil, 1, []byte(element(0x7d)), nil), "malformed message"},
+		{"delete, but constructed", message.AppendMessage(nil, 1, []byte(element(0x6a, element(4, "cn=x"))), nil), "malformed message"},
+		{"abandon of nothing", message.AppendMessage(nil, 1, []byte("\x50\x00"), nil), "malformed message"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			client := w.bound("boss@other.test")
+			client.write(c.octets)
+			if closed, code := client.isClosed(); !closed || code != message.ProtocolError {
+				t.Errorf("%s: closed: %v, notice %v", c.name, closed, code)
+			}
+			if got := w.events.take(); got != c.event || w.server.take() != "" {
+				t.Errorf("%s: %q", c.name, got)
+			}
+			client.close()
+			w.shut()
+		})
+	}
+}
+
+func deep(n int) string {
+	s := element(0x87, "uid")
+	for range n {
+		s = element(0xa2, s)
+	}
+	return element(0x63, s)
+}
+
+// TestSyntax: what is LDAP, and yet cannot be read, is refused and no more.
+func TestSyntax(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.bound("boss@other.test")
+		if got := client.code([]byte(element(0x63, "\x0a\x01\x00"))); got != message.ProtocolError {
+			t.Errorf("a search: %v", got)
+		}
+		client.last++
+		client.write(message.AppendMessage(nil, client.last, compareOp(people), []byte(element(0xa0, "\x04\x00"))))
+		if got := client.take(); len(got) != 1 || got[0].Tag() != message.CompareResponse {
+			t.Errorf("controls that are none: %+v", got)
+		}
+		if got := client.code(compareOp(people), control(message.OIDPreRead, false, "x"), control(message.OIDPreRead, false, "y")); got != message.ProtocolError {
+			t.Errorf("a control twice: %v", got)
+		}
+		if got := w.server.take(); got != "" {
+			t.Error(got)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestUnbind: the connection ends without a word, and the server keeps its own.
+func TestUnbind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.bound("rick@partner.test")
+		client.code(searchOp(people, 2))
+		client.send(message.UnbindOp())
+		if closed, code := client.isClosed(); !closed || code != -1 {
+			t.Error(closed, code)
+		}
+		if got := w.pool.Stats(); got != (upstream.Stats{Idle: 1}) {
+			t.Errorf("%+v", got)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestLeases: a client has his connection from the first operation until he is idle,
+// or until his paged search is over or forgotten.
+func TestLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.bound("rick@partner.test")
+		if got := w.pool.Stats(); got.Leased != 0 {
+			t.Errorf("after the bind: %+v", got)
+		}
+		client.code(searchOp(people, 2))
+		time.Sleep(29 * time.Second)
+		if got := w.pool.Stats(); got.Leased != 1 {
+			t.Errorf("before it is idle: %+v", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := w.pool.Stats(); got.Leased != 0 || got.Idle != 1 {
+			t.Errorf("idle: %+v", got)
+		}
+		w.server.say(func(s *server) {
+			s.handle = func(m message.Message, write func([]byte) error) bool {
+				r := message.AppendResult(nil, m.ID, message.SearchDone, message.Result{})
+				done, _ := read(r)
+				write(message.AppendMessage(nil, m.ID, done.Op, message.AppendControls(nil, control(message.OIDPagedResults, false, element(0x30, "\x02\x01\x00", element(4, "cookie"))))))
+				return true
+			}
+		})
+		client.code(searchOp(people, 2), control(message.OIDPagedResults, true, element(0x30, "\x02\x01\x0a", element(4))))
+		time.Sleep(time.Minute)
+		if got := w.pool.Stats(); got.Leased != 1 {
+			t.Errorf("with a paged search: %+v", got)
+		}
+		time.Sleep(5 * time.Minute)
+		if got := w.pool.Stats(); got.Leased != 0 {
+			t.Errorf("with a forgotten one: %+v", got)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestDrain: the idle are told at once, the others when they have what they asked for.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var finish func() error
+		w.server.say(func(s *server) {
+			s.handle = func(m message.Message, write func([]byte) error) bool {
+				finish = func() error { return s.reply(m, write) }
+				return true
+			}
+		})
+		idle, busy := w.bound("rick@partner.test"), w.bound("boss@other.test")
+		id := busy.send(searchOp(people, 2))
+		drained := make(chan error, 1)
+		go func() { drained <- w.srv.Drain(context.Background()) }()
+		synctest.Wait()
+		if closed, code := idle.isClosed(); !closed || code != message.Unavailable {
+			t.Errorf("idle: closed %v, %v", closed, code)
+		}
+		if closed, _ := busy.isClosed(); closed {
+			t.Error("busy: closed")
+		}
+		if got := busy.code(searchOp(people, 2)); got != message.Unavailable {
+			t.Errorf("a new one: %v", got)
+		}
+		if err := finish(); err != nil {
+			t.Fatal(err)
+		}
+		got := busy.take()
+		if len(got) != 3 || got[1].ID != id || got[1].Tag() != message.SearchDone || got[2].ID != 0 {
+			t.Errorf("busy: %+v", got)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		idle.close()
+		busy.close()
+		w.shut()
+	})
+}
+
+// TestDrainIsBounded: a client that never ends does not hold up the stop.
+func TestDrainIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.server.say(func(s *server) { s.silent = true })
+		client := w.bound("rick@partner.test")
+		client.send(searchOp(people, 2))
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		begin := time.Now()
+		if err := w.srv.Drain(ctx); err == nil || time.Since(begin) > 12*time.Second {
+			t.Error(err, time.Since(begin))
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestTimes: silence, slowness and age have their ends.
+func TestTimes(t *testing.T) {
+	anonymous := func(w *world) *client { return w.dial("ldap").listen() }
+	rick := func(w *world) *client { return w.bound("rick@partner.test") }
+	for _, c := range []struct {
+		name   string
+		client func(w *world) *client
+		say    string
+		after  time.Duration
+		code   message.Code
+		event  string
+	}{
+		{"anonymous", anonymous, "", time.Minute, message.Unavailable, "idle timeout"},
+		{"bound", rick, "", 15 * time.Minute, message.Unavailable, "idle timeout"},
+		{"in a request", rick, "\x30\x20\x02\x01", 30 * time.Second, -1, "slow request"},
+		{"silent under ldaps", func(w *world) *client { return w.dial("ldaps").listen() }, "", 10 * time.Second, -1, "handshake failed"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			client := c.client(w)
+			client.write([]byte(c.say))
+			time.Sleep(c.after - time.Second)
+			if closed, _ := client.isClosed(); closed {
+				t.Errorf("%s: closed too soon", c.name)
+			}
+			time.Sleep(2 * time.Second)
+			if closed, code := client.isClosed(); !closed || code != c.code {
+				t.Errorf("%s: closed: %v, notice %v", c.name, closed, code)
+			}
+			if got := w.events.take(); got != c.event {
+				t.Errorf("%s: %q", c.name, got)
+			}
+			client.close()
+			w.shut()
+		})
+	}
+}
+
+// TestAge: a connection ends, be it ever so busy.
+func TestAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *Options) { o.Limits.Connection = time.Hour })
+		client := w.bound("rick@partner.test")
+		for range 6 {
+			time.Sleep(9 * time.Minute)
+			if got := client.code(compareOp(people)); got != 0 {
+				t.Error(got)
+			}
+		}
+		time.Sleep(7 * time.Minute)
+		if closed, code := client.isClosed(); !closed || code != message.Unavailable || !strings.HasSuffix(w.events.take(), ", connection timeout") {
+			t.Error(closed, code)
+		}
+		client.close()
+		w.shut()
+	})
+}
+
+// TestRefusedOften: who is refused again and again is let go.
+func TestRefusedOften(t *testing.T) {
+	for _, c := range []struct {
+		op []byte
+		n  int
+	}{{bindOp("EXTERNAL", text("u:boss@other.test")), 10}, {modifyOp(people), 100}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			client := w.bound("rick@partner.test")
+			for range c.n - 1 {
+				client.code(c.op)
+			}
+			if closed, _ := client.isClosed(); closed {
+				t.Error("closed too soon")
+			}
+			client.send(c.op)
+			if closed, code := client.isClosed(); !closed || code != message.UnwillingToPerform {
+				t.Error(closed, code)
+			}
+			client.close()
+			w.shut()
+		})
+	}
+}
+
+// TestPlaces: connections in all, of an address and of a network; what those read for
+// whom there is no place.
+func TestPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *Options) {
+			o.Crowd = crowd.New(crowd.Options{Connections: 4, PerAddress: 1, PerNetwork: 2})
+		})
+		var clients []*client
+		for _, c := range []struct {
+			address string
+			code    message.Code // -1: there is a place
+		}{
+			{"192.0.2.7:1", -1}, {"192.0.2.7:2", message.Busy}, {"192.0.2.8:1", -1}, {"192.0.2.9:1", message.Busy},
+			{"198.51.100.1:1", -1}, {"203.0.113.1:1", -1}, {"203.0.114.1:1", message.Busy},
+		} {
+			client := w.dialFrom("ldap", c.address).listen()
+			if closed, code := client.isClosed(); closed != (c.code >= 0) || code != c.code {
+				t.Errorf("%s: closed: %v, %v", c.address, closed, code)
+			}
+			clients = append(clients, client)
+		}
+		if got := w.events.take(); got != "too many from one peer, too many from one network, dense crowd, too many connections" {
+			t.Error(got)
+		}
+		for _, c := range clients {
+			c.close()
+		}
+		w.shut()
+	})
+}
+
+// TestDenseCrowd: those who have not bound lose their places, the others keep theirs.
+func TestDenseCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *Options) { o.Crowd = crowd.New(crowd.Options{Connections: 8}) })
+		bound := w.bound("rick@partner.test")
+		var silent []*client
+		for range 5 {
+			silent = append(silent, w.dial("ldap").listen())
+		}
+		time.Sleep(11 * time.Second)
+		gone := 0
+		for _, c := range silent {
+			if closed, _ := c.isClosed(); closed {
+				gone++
+			}
+			c.close()
+		}
+		if gone < 2 { // with them half of the places are free again
+			t.Errorf("%d of the silent ones have lost their places", gone)
+		}
+		if closed, _ := bound.isClosed(); closed {
+			t.Error("one who has bound has lost it")
+		}
+		bound.close()
+		w.shut()
+	})
+}
+
+// TestHalfOpenHandshakes: a flood of handshakes that go nowhere leaves room for the
+// others, and 2,000 idle clients do not stop anybody.
+func TestHalfOpenHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *Options) {
+			o.Crowd = crowd.New(crowd.Options{Connections: 4000, PerAddress: 4000, PerNetwork: 4000, Handshakes: 300})
+		})
+		var all []*client
+		for range 2000 {
+			all = append(all, w.dial("ldap"))
+		}
+		honest := w.bound("rick@partner.test")
+		for range 300 {
+			c := w.dial("ldap")
+			all = append(all, c)
+			go c.raw.Write(message.AppendMessage(nil, 1, startTLS(), nil))
+			if _, err := c.raw.Read(make([]byte, 512)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		late := w.dial("ldap").listen()
+		if got := late.code(startTLS()); got != message.Busy {
+			t.Errorf("one handshake more: %v", got)
+		}
+		if got := late.code(searchOp("", 0)); got != 0 {
+			t.Errorf("without it: %v", got)
+		}
+		if got := honest.code(searchOp(people, 2)); got != 0 {
+			t.Errorf("who is in: %v", got)
+		}
+		time.Sleep(11 * time.Second) // the handshakes have had their time
+		next := w.bound("boss@other.test")
+		for _, c := range append(all, honest, late, next) {
+			c.close()
+		}
+		w.shut()
+	})
+}
+
+// TestSlowReader: a client that takes no replies holds up the server's connection of
+// his own, and nobody else; nothing is gathered for him, and he is let go.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		sent := 0
+		w.server.say(func(s *server) {
+			s.handle = func(m message.Message, write func([]byte) error) bool {
+				if len(m.Op) < 200 {
+					return false
+				}
+				entry := message.AppendEntry(nil, m.ID, "cn=x", []message.Attribute{{Name: "x", Values: []string{strings.Repeat("x", 1000)}}}, false)
+				for range 10_000 {
+					if write(entry) != nil {
+						return true
+					}
+					s.say(func(*server) { sent++ })
+				}
+				return true
+			}
+		})
+		slow, quick := w.bound("rick@partner.test"), w.bound("boss@other.test")
+		slow.mu.Lock()
+		slow.deaf = make(chan struct{})
+		slow.mu.Unlock()
+		slow.send(searchOp(strings.Repeat("x", 200), 2))
+		synctest.Wait()
+		w.server.say(func(*server) {
+			if sent > 300 {
+				t.Errorf("%d entries are on their way to nobody", sent)
+			}
+		})
+		for range 5 {
+			if got := quick.code(searchOp(people, 2)); got != 0 {
+				t.Errorf("the other one: %v", got)
+			}
+		}
+		w.events.take()
+		time.Sleep(61 * time.Second)
+		if got := w.events.take(); !strings.HasPrefix(got, "slow reader") {
+			t.Error(got)
+		}
+		close(slow.deaf)
+		slow.close()
+		quick.close()
+		w.shut()
+	})
+}
+
+// TestRootDSE: what it says depends on who asks, and how.
+func TestRootDSE(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.server.say(func(s *server) {
+			s.handle = func(m message.Message, write func([]byte) error) bool {
+				search, err := message.ParseSearch(m.Op)
+				if err != nil || len(search.Base) > 0 {
+					return false
+				}
+				write(message.AppendEntry(nil, m.ID, "", []message.Attribute{
+					{Name: "namingContexts", Values: []string{"dc=example,dc=test"}},
+					{Name: "subschemaSubentry", Values: []string{"cn=Subschema"}},
+					{Name: "supportedSASLMechanisms", Values: []string{"GSSAPI"}}}, false))
+				write(message.AppendResult(nil, m.ID, message.SearchDone, message.Result{}))
+				return true
+			}
+		})
+		clear := w.dial("ldap").listen()
+		none, rick := w.ldaps(nil), w.bound("rick@partner.test")
+		for _, c := range []struct {
+			client *client
+			wanted []string
+			want   string
+		}{
+			{clear, nil, "objectClass"},
+			{clear, []string{"*"}, "objectClass"},
+			{clear, []string{"1.1"}, ""},
+			{clear, []string{"SUPPORTEDextension"}, "supportedExtension=1.3.6.1.1.8=1.3.6.1.4.1.1466.20037=1.3.6.1.4.1.4203.1.11.3"},
+			{clear, []string{"supportedSASLMechanisms"}, ""},
+			{none, []string{"supportedSASLMechanisms"}, ""},
+			{rick, []string{"supportedSASLMechanisms"}, "supportedSASLMechanisms=EXTERNAL"},
+			{rick, []string{"supportedExtension"}, "supportedExtension=1.3.6.1.1.8=1.3.6.1.4.1.4203.1.11.3"},
+			{none, []string{"namingContexts", "subschemaSubentry"}, "namingContexts=dc=example,dc=test subschemaSubentry=cn=Subschema"},
+			{none, []string{"+", "*"}, "objectClass supportedLDAPVersion supportedControl supportedExtension vendorName namingContexts subschemaSubentry"},
+		} {
+			c.client.send(searchOp("", 0, c.wanted...))
+			got := c.client.take()
+			if len(got) != 2 {
+				t.Fatalf("%v: %d messages", c.wanted, len(got))
+			}
+			e, err := message.ParseEntry(got[0].Op)
+			if err != nil || e.DN != "" {
+				t.Error(e, err)
+			}
+			var words []string
+			for _, a := range e.Attributes {
+				word := a.Name
+				if len(c.wanted) > 0 && c.wanted[0] != "*" && c.wanted[0] != "+" {
+					slices.Sort(a.Values)
+					word += "=" + strings.Join(a.Values, "=")
+				}
+				words = append(words, word)
+			}
+			if got := strings.Join(words, " "); got != c.want {
+				t.Errorf("%v: %s, want %s", c.wanted, got, c.want)
+			}
+		}
+		if got := w.server.take(); got != "search" {
+			t.Errorf("the server was asked %q", got)
+		}
+		for _, c := range []*client{clear, none, rick} {
+			c.close()
+		}
+		w.shut()
+	})
+}
+
+// TestRequire: where a certificate is required there is no TLS without one.
+func TestRequire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.dial("strict")
+		s := tls.Client(c.raw, clientConfig(nil))
+		err := s.Handshake()
+		if err == nil {
+			_, err = s.Read(make([]byte, 1))
+		}
+		if err == nil || !strings.Contains(err.Error(), "certificate required") {
+			t.Error(err)
+		}
+		c.close()
+		w.shut()
+	})
+}
