@@ -27,7 +27,7 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "Show the main job on this machine alone, each line checked",
 		Long: `Start a small Internet on loopback (a signed DNS tree, certificates, a mail server
-behind an MX), start "dancemta serve" in it, log clients and users in through real
+behind an MX, a directory), start "dancemta serve" in it, log clients and users in through real
 sockets, and check what became of each message: in the sink's bytes, in the store,
 in the log of DNS queries. The exit code is 6 when a promise does not hold.`,
 		Args: exactArgs(0, "no words"),
@@ -47,6 +47,7 @@ type demo struct {
 	net    *lab.Internet
 	dir    string // configuration, keys and queue
 	out    *transcript
+	ldap   *lab.Directory
 	server *child
 	sent   int // messages that must reach the sink, in all
 }
@@ -61,12 +62,16 @@ func runDemo(ctx context.Context, w io.Writer) (err error) {
 		return unavailable(err)
 	}
 	defer d.net.Close()
+	if d.ldap, err = d.net.StartDirectory(); err != nil {
+		return unavailable(err)
+	}
+	defer d.ldap.Close()
 	if err := d.prepare(); err != nil {
 		return err
 	}
 	d.out.say("A small Internet on 127.0.0.1: DNS under a signed root of its own, a mail server")
-	d.out.say("behind the MX of remote.test, and dancemta itself. C: is what a client says, S: what")
-	d.out.say("dancemta answers, ok: a promise that was checked.")
+	d.out.say("behind the MX of remote.test, a directory, and dancemta itself. C: is what a client")
+	d.out.say("says, S: what dancemta answers, ok: a promise that was checked.")
 	if d.server, err = startChild(ctx, d.configPath()); err != nil {
 		return err
 	}
@@ -85,6 +90,7 @@ func (d *demo) chapters(ctx context.Context) {
 		{"A device without a mail server uses \"dancemta send\": DANE in both directions", d.sensor},
 		{"A mail server relays, known by its CA", d.mailServer},
 		{"A user of another domain logs in with a certificate of that domain", d.user},
+		{"The same certificate opens another domain's directory", d.crossover},
 		{"Who cannot prove a name is refused", d.refusals},
 		{"A name that no rule allows costs no DNS query", d.allowList},
 		{"Nothing is lost when the server is killed", d.kill},
@@ -110,7 +116,7 @@ func (d *demo) prepare() error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf(demoConfig, d.net.DNS.Addr(), port)
+	text := fmt.Sprintf(demoConfig, d.net.DNS.Addr(), port) + fmt.Sprintf(demoBridge, d.ldap.Addr())
 	if err := os.WriteFile(d.configPath(), []byte(text), 0o600); err != nil {
 		return unavailable(err)
 	}

@@ -139,7 +139,8 @@ func TestDirectoryShowsEachWhatHeMayRead(t *testing.T) {
 			{"u:rick@partner.test", "cn=shared," + testSuffix, 0, "(!(cn=other))", 0, "cn=shared"},
 			{"u:rick@ee.test", "cn=shared," + testSuffix, 0, "(cn=*)", 32, ""},
 			{"u:rick@partner.test", testSuffix, 2, "(uid=r*)", 53, ""},
-			{"u:rick@third.test", testSuffix, 2, "(uid=rick)", 0, ""},
+			{"u:rick@third.test", testSuffix, 2, "(uid=rick)", 32, ""},
+			{"u:rick@third.test", "cn=shared," + testSuffix, 2, "(cn=*)", 32, ""},
 			{"u:rick", testSuffix, 2, "(uid=rick)", 123, ""},
 			{"dn:cn=admin," + testSuffix, testSuffix, 2, "(uid=rick)", 123, ""},
 		} {

@@ -132,9 +132,9 @@ func (c *directoryConn) find(who Principal, q query) ([]Entry, answer) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	t := &c.d.tree
-	// What may not be read does not exist. A base that is only a step to what
-	// may be read can be named.
-	if t.at(q.base) < 0 || t.right(who, q.base) < MayRead && q.scope == scopeBase {
+	// What may not be read does not exist; a base that is a step to what may be read
+	// can be named.
+	if t.at(q.base) < 0 || !t.leads(who, q.base) || t.right(who, q.base) < MayRead && q.scope == scopeBase {
 		return nil, refuse(resultNoSuchObject, "")
 	}
 	var found []Entry

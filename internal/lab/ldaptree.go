@@ -70,6 +70,11 @@ func (t *tree) right(who Principal, dn string) Right {
 	return NoRight
 }
 
+// leads reports whether somebody may read anything at or below an entry.
+func (t *tree) leads(who Principal, dn string) bool {
+	return slices.ContainsFunc(t.entries, func(e Entry) bool { return isBelow(e.DN, dn) && t.right(who, e.DN) >= MayRead })
+}
+
 // principal reads an authorization identity, RFC 4513 5.2.1.8: "" is anonymous,
 // "u:rick@partner.test" is uid=rick,ou=partner.test below the people, and of a DN
 // only that form is known.
