@@ -41,7 +41,7 @@ type Edit struct {
 	Action      Action
 	Destination string           // only there; empty: all
 	Recipient   mailaddr.Address // only this one; null: all
-	Reply       string           // why, for list, history and bounce; empty: a text of ours
+	Reply       string           // why, for list, history and bounce; empty: a text of ours. A hold's stands beside the last reply
 	Now         time.Time        // zero: the time of day
 }
 

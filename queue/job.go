@@ -108,7 +108,8 @@ type RecipientSummary struct {
 	Attempts    int              `json:"attempts"`
 	Next        time.Time        `json:"next,omitzero"` // zero when State is final
 	LastReply   string           `json:"last_reply,omitempty"`
-	LastTLS     string           `json:"last_tls,omitempty"` // as Outcome.TLS
+	LastTLS     string           `json:"last_tls,omitempty"`    // as Outcome.TLS
+	HoldReason  string           `json:"hold_reason,omitempty"` // why it is held; LastReply stays
 }
 
 // The states of a recipient.

@@ -38,5 +38,6 @@ type SavedRecipient struct {
 	Result     Result
 	Reply, TLS string // of the last attempt
 	Held       bool
+	HoldReason string
 	GivenUp    bool // its bounce is to be made
 }

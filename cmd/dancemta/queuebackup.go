@@ -284,6 +284,12 @@ func importError(name string, err error) error {
 	return unavailable(fmt.Errorf("%s: %w", name, archive.ErrFormat), `"dancemta queue export" writes what can be imported`)
 }
 
+// compacted is what "queue compact" prints: the size of the queue file in octets.
+type compacted struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after"`
+}
+
 func newQueueCompact() *cobra.Command {
 	v := new(queueView)
 	c := &cobra.Command{
@@ -308,10 +314,13 @@ free.`,
 			if err != nil {
 				return storeError(err)
 			}
+			if v.json {
+				return json.NewEncoder(c.OutOrStdout()).Encode(compacted{before, after})
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%d octets before, %d now\n", before, after)
 			return err
 		},
 	}
-	addConfigFlag(c, &v.config)
+	v.flags(c)
 	return c
 }

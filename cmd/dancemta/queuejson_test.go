@@ -54,6 +54,15 @@ func TestEveryJSON(t *testing.T) {
 	})
 }
 
+// TestCompactJSON: without a server, which does so itself.
+func TestCompactJSON(t *testing.T) {
+	config, _ := filled(t)
+	var said compacted
+	if out := ok(t, "queue", "compact", "--json", "--config", config); json.Unmarshal([]byte(out), &said) != nil || said.Before <= 0 || said.After <= 0 {
+		t.Errorf("%q", out)
+	}
+}
+
 // TestExportIsTheSame: what was exported, imported and exported again is the same, to
 // the octet of each entry.
 func TestExportIsTheSame(t *testing.T) {

@@ -217,6 +217,9 @@ func printMessage(w io.Writer, s queue.Summary) error {
 			fmt.Fprintf(t, "\tnext %s", r.Next.UTC().Format(time.RFC3339))
 		}
 		fmt.Fprintf(t, "\t%s", r.LastReply)
+		if r.HoldReason != "" {
+			fmt.Fprintf(t, "\t%s", r.HoldReason)
+		}
 		if r.LastTLS != "" {
 			fmt.Fprintf(t, "\ttls %s", r.LastTLS)
 		}

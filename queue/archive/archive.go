@@ -109,6 +109,7 @@ type state struct {
 	Reply   string       `json:"reply,omitempty"`
 	TLS     string       `json:"tls,omitempty"`
 	Held    bool         `json:"held,omitempty"`
+	Why     string       `json:"hold_reason,omitempty"`
 	GivenUp bool         `json:"givenup,omitempty"`
 }
 
@@ -151,7 +152,7 @@ func fromSaved(s queue.Saved) message {
 			w.Next = u.Next.UTC()
 		}
 		for _, r := range u.Recipients {
-			w.Recipients = append(w.Recipients, state{address{r.Address}, r.Result, r.Reply, r.TLS, r.Held, r.GivenUp})
+			w.Recipients = append(w.Recipients, state{address{r.Address}, r.Result, r.Reply, r.TLS, r.Held, r.HoldReason, r.GivenUp})
 		}
 		m.Units = append(m.Units, w)
 	}
@@ -174,7 +175,7 @@ func (m *message) saved() queue.Saved {
 		w := queue.SavedUnit{Destination: u.Destination, Attempts: u.Attempts, Next: u.Next, Told: u.Told}
 		for _, r := range u.Recipients {
 			w.Recipients = append(w.Recipients, queue.SavedRecipient{
-				Address: r.Address.Address, Result: r.Result, Reply: clean(r.Reply), TLS: clean(r.TLS), Held: r.Held, GivenUp: r.GivenUp,
+				Address: r.Address.Address, Result: r.Result, Reply: clean(r.Reply), TLS: clean(r.TLS), Held: r.Held, HoldReason: clean(r.Why), GivenUp: r.GivenUp,
 			})
 		}
 		s.Units = append(s.Units, w)

@@ -31,7 +31,7 @@ func sample(n int, body string) queue.Saved {
 		Size: int64(len(body)),
 		Units: []queue.SavedUnit{
 			{Destination: "one.test", Attempts: 3, Told: true, Next: now.Add(time.Hour), Recipients: []queue.SavedRecipient{
-				{Address: a, Reply: "451 later", TLS: "may: none", Held: true}}},
+				{Address: a, Reply: "451 later", TLS: "may: none", Held: true, HoldReason: "held by an operator: odd"}}},
 			{Destination: "[192.0.2.1]", Attempts: 1, Recipients: []queue.SavedRecipient{
 				{Address: b, Result: queue.Delivered, Reply: "250 ok"}}},
 		},
@@ -272,12 +272,12 @@ func TestForeignText(t *testing.T) {
 	m := fromSaved(sample(1, "x"))
 	m.Identity, m.Session, m.EnvelopeID, m.Helo, m.Peer, m.Doubt = hostile, hostile, hostile, hostile, hostile, hostile
 	m.Recipients[0].Original = hostile
-	m.Units[0].Recipients[0].Reply, m.Units[0].Recipients[0].TLS = hostile, hostile
+	m.Units[0].Recipients[0].Reply, m.Units[0].Recipients[0].TLS, m.Units[0].Recipients[0].Why = hostile, hostile, hostile
 	s := m.saved()
 	e, to := s.Envelope, s.Units[0].Recipients[0]
 	for name, got := range map[string]string{
 		"identity": e.Identity, "session": e.Session, "envid": e.EnvelopeID, "helo": e.Helo, "peer": e.Peer, "doubt": s.Doubt,
-		"orcpt": e.Recipients[0].Original, "reply": to.Reply, "tls": to.TLS,
+		"orcpt": e.Recipients[0].Original, "reply": to.Reply, "tls": to.TLS, "hold reason": to.HoldReason,
 	} {
 		if got != safe {
 			t.Errorf("%s: %q", name, got)

@@ -16,7 +16,7 @@ import (
 const (
 	replyDeleted = "deleted by an operator"
 	replyGivenUp = "given up by an operator"
-	replyHeld    = "held by an operator: " // before his reason, which stays in the place of a host's words after the release
+	whyHeld      = "held by an operator"
 )
 
 // Edit implements queue.Store. It meets a delivery under way in the committer, one
@@ -90,25 +90,24 @@ func (r *recipientRecord) edit(e queue.Edit) bool {
 		if r.Held || r.GivenUp {
 			return false
 		}
-		r.Held = true
-		if e.Reply != "" {
-			r.Reply = replyHeld + e.Reply
+		if r.Held, r.Why = true, whyHeld; e.Reply != "" {
+			r.Why += ": " + e.Reply
 		}
 		return true
 	case queue.EditRelease:
 		if !r.Held {
 			return false
 		}
-		r.Held = false
+		r.Held, r.Why = false, ""
 	case queue.EditRetry:
 		return r.waits()
 	case queue.EditDelete:
-		r.Result, r.Held, r.GivenUp, reply = queue.Deleted, false, false, replyDeleted
+		r.Result, r.Held, r.Why, r.GivenUp, reply = queue.Deleted, false, "", false, replyDeleted
 	case queue.EditBounce:
 		if r.GivenUp {
 			return false
 		}
-		r.Held, r.GivenUp, reply = false, true, replyGivenUp
+		r.Held, r.Why, r.GivenUp, reply = false, "", true, replyGivenUp
 	default:
 		return false
 	}

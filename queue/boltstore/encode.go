@@ -150,6 +150,7 @@ func (r *recipientRecord) encode(e *encoder) {
 	e.text(`"reply":`, r.Reply)
 	e.text(`"tls":`, r.TLS)
 	e.yes(`"held":`, r.Held)
+	e.text(`"why":`, r.Why)
 	e.yes(`"givenup":`, r.GivenUp)
 	e.b = append(e.b, '}')
 }

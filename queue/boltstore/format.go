@@ -112,6 +112,7 @@ type recipientRecord struct {
 	Reply   string       `json:"reply,omitempty"`
 	TLS     string       `json:"tls,omitempty"`
 	Held    bool         `json:"held,omitempty"`
+	Why     string       `json:"why,omitempty"`     // it is held; what does not know it keeps all but these words
 	GivenUp bool         `json:"givenup,omitempty"` // its bounce is to be made
 }
 

@@ -19,6 +19,9 @@ func TestPutHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectGauges(t, s, Gauges{Held: 2, Oldest: env.Arrived})
+	if sum, err := s.Get(env.ID); err != nil || sum.Recipients[0].HoldReason != env.Hold || sum.Recipients[0].LastReply != "" {
+		t.Errorf("shows %+v, %v", sum, err)
+	}
 	all := queue.DueRequest{Now: time.Now(), Max: 10, Limit: func(string) int { return 10 },
 		Next: func(queue.Envelope, int) time.Time { return time.Now().Add(time.Hour) }}
 	if jobs, _, err := s.Due(all); len(jobs) > 0 || err != nil {

@@ -189,7 +189,7 @@ func newInsertion(env queue.Envelope, due time.Time, c content) (*insertion, err
 		if byDest[d] == nil {
 			byDest[d] = &unitRecord{Next: in.due, Lane: sender}
 		}
-		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r.Address}, Held: env.Hold != "", Reply: env.Hold})
+		byDest[d].Recipients = append(byDest[d].Recipients, recipientRecord{Address: address{r.Address}, Held: env.Hold != "", Why: env.Hold})
 	}
 	rec := newMessageRecord(env, c)
 	rec.Open = len(byDest)

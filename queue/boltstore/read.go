@@ -224,7 +224,7 @@ func (u *unitRecord) summary(a address, dest string) queue.RecipientSummary {
 		case rec.GivenUp:
 			r.State = queue.StateBouncing
 		case rec.Held:
-			r.State = queue.StateHeld
+			r.State, r.HoldReason = queue.StateHeld, rec.Why
 		case u.leased:
 			r.State = queue.StateActive
 		case u.class() == tried:

@@ -68,7 +68,7 @@ func (r *messageRecord) saved(id queue.ID, units map[string]*unitRecord) queue.S
 		}
 		for _, to := range u.Recipients {
 			w.Recipients = append(w.Recipients, queue.SavedRecipient{
-				Address: to.Address.Address, Result: to.Result, Reply: to.Reply, TLS: to.TLS, Held: to.Held, GivenUp: to.GivenUp,
+				Address: to.Address.Address, Result: to.Result, Reply: to.Reply, TLS: to.TLS, Held: to.Held, HoldReason: to.Why, GivenUp: to.GivenUp,
 			})
 		}
 		s.Units = append(s.Units, w)
@@ -145,11 +145,11 @@ func newRestored(saved queue.Saved, c content) (*insertion, error) {
 func restoredUnit(u queue.SavedUnit, sender uint64, doubt string) *unitRecord {
 	rec := &unitRecord{Attempt: max(0, u.Attempts), Told: u.Told, Lane: sender}
 	for _, r := range u.Recipients {
-		to := recipientRecord{Address: address{r.Address}, Result: r.Result, Reply: r.Reply, TLS: r.TLS, Held: r.Held, GivenUp: r.GivenUp}
+		to := recipientRecord{Address: address{r.Address}, Result: r.Result, Reply: r.Reply, TLS: r.TLS, Held: r.Held, Why: r.HoldReason, GivenUp: r.GivenUp}
 		if r.Result.Final() {
-			to.Held, to.GivenUp = false, false
+			to.Held, to.Why, to.GivenUp = false, "", false
 		} else if doubt != "" {
-			to.Held, to.GivenUp, to.Reply = true, false, doubt
+			to.Held, to.GivenUp, to.Why = true, false, doubt
 		}
 		rec.Recipients = append(rec.Recipients, to)
 	}

@@ -230,6 +230,9 @@ func (r *recipientRecord) fields(s *scanner) {
 	if s.field(`"held":`) {
 		r.Held = s.yes()
 	}
+	if s.field(`"why":`) {
+		r.Why = s.text()
+	}
 	if s.field(`"givenup":`) {
 		r.GivenUp = s.yes()
 	}

@@ -18,13 +18,17 @@ func message() *queue.Summary {
 		return queue.RecipientSummary{Address: mailaddr.MustParse(address), Destination: destination, State: state,
 			LastReply: reply, Attempts: attempts, LastTLS: "may: none"}
 	}
+	held := func(r queue.RecipientSummary) queue.RecipientSummary {
+		r.HoldReason = "held by an operator: looks odd"
+		return r
+	}
 	return &queue.Summary{
 		ID: "01KJN000000000000001", Arrived: now.Add(-3 * time.Hour), Size: 2000, Sender: mailaddr.MustParse("Rick@partner.test"),
 		Identity: "rick@partner.test", Session: "s1",
 		Recipients: []queue.RecipientSummary{
 			r("a@one.test", "one.test", queue.StateQueued, "", 0),
 			r("b@sub.one.test", "sub.one.test", queue.StateDeferred, "451 4.7.5 certificate, of a stranger", 3),
-			r("c@two.test", "two.test", queue.StateHeld, "451 4.7.1 later", 1),
+			held(r("c@two.test", "two.test", queue.StateHeld, "451 4.7.1 later", 1)),
 			r("d@[192.0.2.1]", "[192.0.2.1]", queue.StateDelivered, "250 ok", 1),
 		},
 	}
@@ -65,6 +69,8 @@ func TestMatch(t *testing.T) {
 		{`reply~"certificate, of a"`, "b"},
 		{`reply=""`, "a"},
 		{`reply!~"4.7"`, "ad"},
+		{`hold~odd`, "c"},
+		{`hold=""`, "abd"},
 		{"tls~none", "abcd"},
 		{"age>2h", "abcd"}, {"age>3h", ""}, {"age>=3h", "abcd"}, {"age<1d", "abcd"}, {"age<=10800s", "abcd"}, {"age<180m", ""},
 		{"size>1k", "abcd"}, {"size<2k", "abcd"}, {"size>=2000", "abcd"}, {"size>1M", ""},

@@ -31,6 +31,7 @@ var keys = map[string]key{
 	"session":   {"= !=", text(sessionOf, equal, anything), "the session id of the log"},
 	"state":     {"= !=", makeState, strings.Join(queue.States(), ", ")},
 	"reply":     {"= != ~ !~", text(replyOf, equal, anything), "the last reply"},
+	"hold":      {"= != ~ !~", text(holdOf, equal, anything), "why it is held"},
 	"tls":       {"= != ~ !~", text(tlsOf, equal, anything), "the TLS of the last attempt"},
 	"age":       {"> < >= <=", number(ageOf, parseAge), "since its arrival: 90s, 30m, 2h, 3d"},
 	"size":      {"> < >= <=", number(sizeOf, parseSize), "octets: 500, 10k, 5M"},
@@ -65,6 +66,7 @@ func senderOf(s *queue.Summary, _ *queue.RecipientSummary) string    { return s.
 func recipientOf(_ *queue.Summary, r *queue.RecipientSummary) string { return r.Address.Key() }
 func identityOf(s *queue.Summary, _ *queue.RecipientSummary) string  { return s.Identity }
 func sessionOf(s *queue.Summary, _ *queue.RecipientSummary) string   { return s.Session }
+func holdOf(_ *queue.Summary, r *queue.RecipientSummary) string      { return r.HoldReason }
 func replyOf(_ *queue.Summary, r *queue.RecipientSummary) string     { return r.LastReply }
 func tlsOf(_ *queue.Summary, r *queue.RecipientSummary) string       { return r.LastTLS }
 func ageOf(s *queue.Summary, _ *queue.RecipientSummary, now time.Time) int64 {

@@ -58,6 +58,34 @@ func testEdit(t *testing.T, open Open) {
 	same(t, "history", fmt.Sprint(sum.Recipients[0].State, sum.Recipients[0].LastReply, sum.Recipients[1].State, sum.Recipients[2].State), "deletedspamdelivereddelivered")
 }
 
+// testHoldReason: what a host said last stays readable under a hold and after it.
+func testHoldReason(t *testing.T, open Open) {
+	s := open()
+	env := envelope("a@a.test")
+	put(t, s, env, start(), bodyOf(env.ID, 10))
+	jobs, _ := due(t, s, request(start(), 10, 10))
+	settle(t, s, queue.Settlement{ID: env.ID, Destination: "a.test", Next: after(time.Minute), Outcomes: []queue.Outcome{
+		{Recipient: jobs[0].Recipients[0].Address, Result: queue.Deferred, Reply: "451 not now"}}})
+	shown := func(want string) {
+		t.Helper()
+		s = open() // and it is on disk
+		sum, err := s.Get(env.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := sum.Recipients[0]
+		same(t, "shown", r.State+", "+r.LastReply+", "+r.HoldReason, want)
+	}
+	edit(t, s, env.ID, queue.Edit{Action: queue.EditHold, Reply: "looks odd"}, 1)
+	shown("held, 451 not now, held by an operator: looks odd")
+	edit(t, s, env.ID, queue.Edit{Action: queue.EditRelease}, 1)
+	shown("deferred, 451 not now, ")
+	edit(t, s, env.ID, queue.Edit{Action: queue.EditHold}, 1)
+	shown("held, 451 not now, held by an operator")
+	edit(t, s, env.ID, queue.Edit{Action: queue.EditBounce, Reply: "enough"}, 1)
+	shown("bouncing, enough, ")
+}
+
 // testHoldInFlight: a hold that comes during a delivery stays when it settles.
 func testHoldInFlight(t *testing.T, open Open) {
 	s := open()

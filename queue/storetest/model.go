@@ -261,7 +261,7 @@ func (m *model) summary(msg *message) queue.Summary {
 		case u.rcpts[i].givenUp:
 			r.State = queue.StateBouncing
 		case u.rcpts[i].held:
-			r.State = queue.StateHeld
+			r.State, r.HoldReason = queue.StateHeld, "held by an operator"
 		case m.leases[unitName(msg.env.ID, r.Destination)].ID != "":
 			r.State = queue.StateActive
 		case u.attempt == 0:
@@ -276,7 +276,7 @@ func describe(s queue.Summary) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %d %s\n", s.ID, s.Arrived.UTC(), s.Size, s.Sender)
 	for _, r := range s.Recipients {
-		fmt.Fprintf(&b, "    %s %s %s %d %s %q\n", r.Address, r.Destination, r.State, r.Attempts, r.Next.UTC(), r.LastReply)
+		fmt.Fprintf(&b, "    %s %s %s %d %s %q %q\n", r.Address, r.Destination, r.State, r.Attempts, r.Next.UTC(), r.LastReply, r.HoldReason)
 	}
 	return b.String()
 }

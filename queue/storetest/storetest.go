@@ -56,6 +56,7 @@ func Run(t *testing.T, fresh func(testing.TB) Open) {
 		{"each", testEach},
 		{"edit", testEdit},
 		{"hold during a delivery", testHoldInFlight},
+		{"reason of a hold", testHoldReason},
 		{"delete during a delivery", testDeleteInFlight},
 		{"bounce", testGiveUp},
 		{"bounce during a delivery", testGiveUpInFlight},
