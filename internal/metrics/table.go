@@ -93,7 +93,7 @@ var (
 		"handshake failed", "injection behind starttls", "bare line end", "nul octet", "long line", "bad chunk size",
 		"truncated body", "idle timeout", "slow body", "connection timeout", "too many errors", "too many connections",
 		"accept failed", "internal error", "too many from one peer", "too many from one network", "overloaded",
-		"too many handshakes", "too many commands", "too many octets", "dense crowd", "not introduced", other,
+		"too many handshakes", "too many commands", "too many octets", "dense crowd", "not introduced", "long text", other,
 	}}
 )
 

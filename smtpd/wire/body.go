@@ -153,11 +153,14 @@ func (c *Conn) bodyReply(a awaited, r reply) {
 	default:
 		c.say(r.String())
 	}
-	if a == last || !ok {
-		c.endTransaction()
-	}
 	if a == last && ok {
 		c.link.idling = 0
+		if n := c.text.long; n > 0 {
+			c.link.report(LongText, fmt.Errorf("%d lines over %d octets", n, textLine))
+		}
+	}
+	if a == last || !ok {
+		c.endTransaction()
 	}
 	if a == last {
 		c.flush() // who waits for this one gives up or sends again, RFC 5321 6.1
@@ -209,10 +212,23 @@ var (
 type scanner struct {
 	limit  int
 	length int  // of the line so far; 0: at its start
+	long   int  // lines over textLine so far; the dot of dot-stuffing counts, too
 	cr     bool // check only: the last octet was a CR
 }
 
-func (s *scanner) reset() { s.length, s.cr = 0, false }
+func (s *scanner) reset() { s.length, s.cr, s.long = 0, false, 0 }
+
+// textLine is how long a line may be at the most (RFC 5321 4.5.3.1.6). Longer ones are
+// common, and whoever refuses them refuses real mail.
+const textLine = 1000
+
+// endLine begins the next line.
+func (s *scanner) endLine() {
+	if s.length > textLine {
+		s.long++
+	}
+	s.length = 0
+}
 
 // unstuff copies lines from src to dst, which may overlap if it does not begin
 // behind src, and takes a dot off their front (RFC 5321 4.5.2). It says how much
@@ -241,7 +257,7 @@ func (s *scanner) unstuff(dst, src []byte) (w, n int, end bool, err error) {
 		copy(dst[w:], line[:take])
 		w, n = w+take, n+take
 		if whole {
-			s.length = 0
+			s.endLine()
 		} else {
 			break
 		}
@@ -286,7 +302,9 @@ func (s *scanner) check(p []byte, end bool) error {
 		case s.length+2 > s.limit:
 			return errLong
 		}
-		s.cr, s.length, p = false, 0, p[1:]
+		s.length += len("\r\n")
+		s.endLine()
+		s.cr, p = false, p[1:]
 	}
 	for len(p) > 0 {
 		n, whole := cutLine(p)
@@ -298,7 +316,7 @@ func (s *scanner) check(p []byte, end bool) error {
 		}
 		p = p[n:]
 		if whole {
-			s.length = 0
+			s.endLine()
 			continue
 		}
 		s.cr = len(p) > 0 // all that can be left is a CR

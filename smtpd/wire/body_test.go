@@ -195,6 +195,24 @@ func TestSmugglingBorders(t *testing.T) {
 	}
 }
 
+// TestLongText: lines over 1000 octets are taken as they are, and told of.
+func TestLongText(t *testing.T) {
+	line := func(n int) string { return strings.Repeat("x", n-2) + "\r\n" }
+	fits, long := line(1000), line(1001)
+	for _, d := range []dialog{
+		{name: "data", send: envelope + "DATA\r\n" + fits + fits + ".\r\n", want: enveloped + ", 354, 250 2.0.0", bodies: []string{fits + fits}},
+		{name: "long data", send: envelope + "DATA\r\n" + long + fits + long + ".\r\n", want: enveloped + ", 354, 250 2.0.0", bodies: []string{long + fits + long}, events: "long text"},
+		{name: "bdat", send: envelope + "BDAT 2000 LAST\r\n" + fits + fits, want: enveloped + ", 250 2.0.0", bodies: []string{fits + fits}},
+		{name: "long bdat", send: envelope + "BDAT 1000\r\n" + long[:1000] + "BDAT 1 LAST\r\n\n", want: enveloped + ", 250 2.0.0, 250 2.0.0", bodies: []string{long}, events: "long text"},
+		{name: "not told of the next", send: envelope + "DATA\r\n" + long + ".\r\n" + envelope + "DATA\r\n.\r\n", want: enveloped + ", 354, 250 2.0.0, " + enveloped + ", 354, 250 2.0.0",
+			bodies: []string{long, ""}, events: "long text"},
+		{name: "nor after RSET", send: envelope + "BDAT 1001\r\n" + long + "RSET\r\n" + envelope + "DATA\r\n.\r\n", want: enveloped + ", 250 2.0.0, 250 2.0.0, " + enveloped + ", 354, 250 2.0.0",
+			bodies: []string{""}},
+	} {
+		d.run(t)
+	}
+}
+
 // TestTruncated: a body that the peer leaves does not end (RFC 3030 2, RFC 5321 3.8).
 func TestTruncated(t *testing.T) {
 	for _, send := range []string{"DATA\r\n", "DATA\r\nab", "DATA\r\nab\r\n", "DATA\r\nab\r\n.", "DATA\r\nab\r\n.\r",

@@ -29,13 +29,14 @@ const (
 	TooManyOctets                      // on one connection
 	Dense                              // three quarters of all connections are taken
 	NotIntroduced                      // a proxy, or who is none, said nothing right of the peer; closed
+	LongText                           // a message has lines over 1000 octets, and was taken as it is
 )
 
 var kindWords = [...]string{"unknown", "handshake failed", "injection behind starttls", "bare line end", "nul octet", "long line",
 	"bad chunk size", "truncated body", "idle timeout", "slow body", "connection timeout", "too many errors",
 	"too many connections", "accept failed", "internal error",
 	"too many from one peer", "too many from one network", "overloaded", "too many handshakes", "too many commands",
-	"too many octets", "dense crowd", "not introduced"}
+	"too many octets", "dense crowd", "not introduced", "long text"}
 
 func (k Kind) String() string {
 	if int(k) >= len(kindWords) {
