@@ -116,6 +116,11 @@ func TestPlainIsOffered(t *testing.T) {
 		d.expect("AUTH LOGIN cmljaw==", "504 5.5.4 ")
 	}
 
+	// The wire lets no AUTH through in clear; the session would not, either.
+	if got := w.talk("sub", plainPeer()).AuthMechanisms(); len(got) > 0 {
+		t.Errorf("in clear the session offers %q", got)
+	}
+
 	none := newWorld(t)
 	verified(none.verifier, start.Add(time.Hour))
 	d = openTLS(t, none.serve()["sub"], nil)
