@@ -121,39 +121,46 @@ const (
 	ScopeSubtree = 2
 )
 
-// ParseSearch reads the Op of a SearchRequest.
+// ParseSearch reads the Op of a SearchRequest. It makes no packets of it: a filter is
+// not looked at, and would cost more than all else that a bridge does for a search.
 func ParseSearch(op []byte) (s Search, err error) {
-	f, err := open(op, byte(SearchRequest))
+	c := cursor{rest: op}
+	inner, err := c.expect(byte(SearchRequest))
 	if err != nil {
 		return s, err
 	}
-	if s.Base, err = f.text(); err != nil {
+	c = cursor{rest: inner}
+	if s.Base, err = c.expect(tagOctetString); err != nil {
 		return s, err
 	}
 	for _, n := range []struct {
 		to  *int32
 		tag byte
 	}{{&s.Scope, tagEnumerated}, {&s.Deref, tagEnumerated}, {&s.SizeLimit, tagInteger}, {&s.TimeLimit, tagInteger}} {
-		if *n.to, err = f.integer(n.tag); err != nil {
+		value, err := c.expect(n.tag)
+		if err != nil {
+			return s, err
+		}
+		if *n.to, err = number(value); err != nil {
 			return s, err
 		}
 	}
-	typesOnly, err := f.octets(tagBoolean)
+	typesOnly, err := c.expect(tagBoolean)
 	if err != nil {
 		return s, err
 	}
 	if s.TypesOnly, err = boolean(typesOnly); err != nil {
 		return s, err
 	}
-	filter, err := f.next()
+	filter, err := c.next()
 	if err != nil {
 		return s, err
 	}
-	attributes, err := f.next()
-	if err != nil || tagOf(attributes) != tagSequence {
+	attributes, err := c.next()
+	if err != nil || attributes.tag != tagSequence {
 		return s, fmt.Errorf("%w: no attribute selection", ErrMalformed)
 	}
-	s.Filter, s.Attributes = filter.Bytes(), attributes.Bytes()
+	s.Filter, s.Attributes = filter.whole, attributes.whole
 	return s, nil
 }
 
