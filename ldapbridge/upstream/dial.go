@@ -38,9 +38,15 @@ const (
 	unbindTime = time.Second
 )
 
-// connect makes a bound connection to a server, with its reader.
-func (p *Pool) connect(ctx context.Context, i int) (*conn, error) {
-	c, err := p.prepare(ctx, i)
+// connect makes a bound connection to a server, with its reader. It does so on a stack
+// of its own: a handshake needs a deep one, which the client's goroutine would keep.
+func (p *Pool) connect(ctx context.Context, i int) (c *conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err = p.prepare(ctx, i)
+	}()
+	<-done
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +73,7 @@ func (p *Pool) prepare(ctx context.Context, i int) (*conn, error) {
 	if err != nil {
 		return nil, &stepError{"connect", adviceConnect, err}
 	}
-	c := &conn{pool: p, server: i, generation: generation, made: time.Now(), gate: &gate{Conn: raw, patient: true}}
+	c := &conn{pool: p, server: i, generation: generation, made: time.Now(), gate: &gate{Conn: raw}}
 	c.net, c.active = c.gate, c.made
 	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
 	err = c.introduce(ctx, s)

@@ -3,6 +3,7 @@ package upstream
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // burst is what is read at once while a server has more than asked for.
@@ -16,11 +17,24 @@ var bursts = sync.Pool{New: func() any { return new([burst]byte) }}
 // itself cannot be asked. It belongs to the one reader.
 type gate struct {
 	net.Conn
-	patient bool
+	patient patience
 	full    bool         // the last read filled what it had: there is more
 	ahead   *[burst]byte // what was read ahead
 	r, w    int
 }
+
+// patience is how long a read may wait.
+type patience uint8
+
+const (
+	patient patience = iota // until the deadline
+	brief                   // for what is on its way
+	none
+)
+
+// moment is brief: a server writes an entry, and some microseconds later the end of
+// the search.
+const moment = 100 * time.Microsecond
 
 // wouldWait is temporary: crypto/tls goes on after it.
 type wouldWait struct{}
@@ -39,8 +53,11 @@ func (g *gate) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	if !g.patient {
+	switch g.patient {
+	case none:
 		return 0, wouldWait{}
+	case brief:
+		g.Conn.SetReadDeadline(time.Now().Add(moment))
 	}
 	if !g.full || len(b) >= burst {
 		n, err := g.Conn.Read(b)

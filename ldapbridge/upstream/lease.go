@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"dancemta/ldapbridge/message"
 )
@@ -39,6 +40,7 @@ type Done struct {
 type Lease struct {
 	c    *conn
 	sink Sink
+	last atomic.Pointer[identity] // of an operation without controls of the client's
 
 	// Under the lock of the connection:
 	cookies map[string]struct{} // of paged searches that may go on
@@ -86,11 +88,33 @@ func (l *Lease) Send(ctx context.Context, m message.Message, as Authzid) error {
 	if err != nil {
 		return err
 	}
-	controls, err := withProxied(r.controls, as)
+	controls, err := l.proxied(r.controls, as)
 	if err != nil {
 		return err
 	}
 	return l.send(ctx, m, controls, r)
+}
+
+// proxied adds the control that says under whose rights an operation runs. A client
+// sends most of his operations with no controls and as one identity.
+func (l *Lease) proxied(list []message.Control, as Authzid) ([]byte, error) {
+	if len(list) > 0 {
+		return withProxied(list, as)
+	}
+	if last := l.last.Load(); last != nil && last.as == as {
+		return last.controls, nil
+	}
+	controls, err := withProxied(nil, as)
+	if err == nil {
+		l.last.Store(&identity{as, controls})
+	}
+	return controls, err
+}
+
+// identity is one with its controls, as they are sent.
+type identity struct {
+	as       Authzid
+	controls []byte
 }
 
 // Cancel asks for the end of an operation (RFC 3909), by the client's message ID.

@@ -15,7 +15,8 @@ type replier struct {
 	c      *conn
 	limits message.Limits
 	*buffers
-	done []Done
+	done     []Done
+	deadline time.Time // of the messages that are read
 }
 
 // buffers are what a connection has only while something comes.
@@ -44,7 +45,8 @@ func (r *replier) collect() error {
 	r.out, r.done = r.out[:0], r.done[:0]
 	// The deadline that await had may come in the middle of a message. Of a connection
 	// that has ended the rest is read all the same.
-	r.c.gate.SetReadDeadline(time.Now().Add(r.c.pool.o.Silence))
+	r.deadline = time.Now().Add(r.c.pool.o.Silence)
+	r.c.gate.SetReadDeadline(r.deadline)
 	for {
 		m, err := message.ReadInto(r.message, r.c.in, r.limits)
 		if errors.Is(err, message.ErrTooBig) {
@@ -57,20 +59,27 @@ func (r *replier) collect() error {
 		if err := r.take(m); err != nil {
 			return err
 		}
-		if len(r.out) >= batch || !r.more() {
+		if len(r.out) >= batch || !r.more(m.Tag().IsFinal()) {
 			return nil
 		}
 	}
 }
 
-// more reports whether a further message has begun to come.
-func (r *replier) more() bool {
+// more reports whether a further message has begun to come. Behind one that is not the
+// last of its operation one follows, and it is worth a moment to send both at once.
+func (r *replier) more(final bool) bool {
 	if r.c.in.Buffered() > 0 {
 		return true
 	}
-	r.c.gate.patient = false
+	g := r.c.gate
+	if g.patient = brief; final {
+		g.patient = none
+	}
 	_, err := r.c.in.Peek(1)
-	r.c.gate.patient = true
+	if !final {
+		g.SetReadDeadline(r.deadline)
+	}
+	g.patient = patient
 	return err == nil
 }
 
@@ -92,7 +101,7 @@ func (r *replier) take(m message.Message) error {
 		return err
 	}
 	if final {
-		result, err := message.ParseResult(m.Op)
+		code, err := message.ResultCode(m.Op)
 		if err != nil {
 			return err
 		}
@@ -102,7 +111,7 @@ func (r *replier) take(m message.Message) error {
 			}
 		}
 		c.ops = slices.Delete(c.ops, i, i+1)
-		r.done = append(r.done, Done{o.Operation, result.Code})
+		r.done = append(r.done, Done{o.Operation, code})
 	}
 	c.delivering = true
 	r.out = message.AppendMessage(r.out, o.ID, m.Op, m.Controls)

@@ -53,6 +53,30 @@ func TestSendProxies(t *testing.T) {
 	}
 }
 
+// TestSendProxiesEach: one client's operations run as whom each was sent, whoever the
+// one before was.
+func TestSendProxiesEach(t *testing.T) {
+	f := &fake{t: t}
+	s := newClient()
+	l := lease(t, f.pool(t, Options{}), s)
+	for i, c := range []struct {
+		as   Authzid
+		want string
+	}{
+		{"u:rick@a.test", "a02e" + asRick}, {"u:rick@a.test", "a02e" + asRick}, {"", "a021" + asAnonymous},
+		{"dn:dc=a,b", "a02a" + asDN}, {"", "a021" + asAnonymous}, {"u:rick@a.test", "a02e" + asRick},
+	} {
+		if err := l.Send(t.Context(), search(int32(i+1)), c.as); err != nil {
+			t.Fatal(err)
+		}
+		s.finished(t, i+1)
+		if got := hex.EncodeToString(f.requests()[i].Controls); got != c.want {
+			t.Errorf("%d, %s: %s", i, c.as, got)
+		}
+	}
+	l.Return()
+}
+
 // TestSendRefuses: what would make the connection somebody else's is not even
 // written.
 func TestSendRefuses(t *testing.T) {
