@@ -4,11 +4,16 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/go-ldap/ldap/v3"
 
+	"dancemta/config"
 	"dancemta/internal/lab"
 	"dancemta/internal/pattern"
 	"dancemta/ldapbridge/mapping"
@@ -183,5 +188,53 @@ func exampleStrangers(t *testing.T, n *lab.Internet, s *lab.Slapd) {
 			t.Errorf("%s binds", name)
 		}
 		conn.Close()
+	}
+}
+
+// TestOracleMappingSearchesSlapd: exactly one entry is a user's, and slapd away is no
+// verdict on him.
+func TestOracleMappingSearchesSlapd(t *testing.T) {
+	needSlapd(t)
+	dir := openFolder(t)
+	must(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
+	const story = "../../testdata/e2e/18-directory/"
+	text, err := os.ReadFile(story + "slapd.conf")
+	must(t, err)
+	conf := filepath.Join(dir, "slapd.conf")
+	must(t, os.WriteFile(conf, []byte(strings.NewReplacer("DIR", dir, "USER", strconv.Itoa(os.Getuid())).Replace(string(text))), 0o600))
+	s, err := lab.StartSlapd(dir, conf, story+"people.ldif")
+	must(t, err)
+	defer s.Close()
+
+	cfg := &config.Config{Directory: config.Directory{Servers: []config.DirectoryServer{config.DirectoryServer("unix:" + s.Socket)}, Base: "dc=staff,dc=test", Filter: "(uid={uid})"}}
+	d, err := newDirectory(cfg)
+	must(t, err)
+	defer d.Close()
+	maps := func(user, filter string) string {
+		t.Helper()
+		m, err := mapping.New(mapping.Options{Searcher: d, Rules: []mapping.Rule{{Who: pattern.MustParse("*@any"), Allow: true, SearchBase: "dc=staff,dc=test", SearchFilter: filter}}})
+		must(t, err)
+		id, err := saslext.ParseIdentity(user)
+		must(t, err)
+		mapped, err := m.Map(t.Context(), id)
+		if e, ok := errors.AsType[*mapping.Error](err); ok {
+			return e.Reason.String()
+		}
+		return string(mapped.Authzid)
+	}
+	for _, tt := range []struct{ user, filter, want string }{
+		{"ann@staff.test", "(mail={uid}@{domain})", "dn:uid=ann,dc=staff,dc=test"},
+		{"ann@other.test", "(mail={uid}@{domain})", "no-entry"},
+		{"nobody@staff.test", "(mail={uid}@{domain})", "no-entry"},
+		{"a'+b&c|d!e@staff.test", "(mail={uid}@{domain})", "no-entry"},
+		{"ann@staff.test", "(|(mail={uid}@{domain})(uid=bob))", "many-entries"},
+	} {
+		if got := maps(tt.user, tt.filter); got != tt.want {
+			t.Errorf("%s by %s: %s, not %s", tt.user, tt.filter, got, tt.want)
+		}
+	}
+	must(t, s.Stop())
+	if got := maps("ann@staff.test", "(mail={uid}@{domain})"); got != "directory-trouble" {
+		t.Errorf("slapd is away: %s", got)
 	}
 }
