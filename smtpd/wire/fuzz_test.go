@@ -222,6 +222,17 @@ func clean8(p []byte) bool {
 	return true
 }
 
+// checkCodes: RFC 2034 4, a code of the right class on all but the greeting, EHLO,
+// HELO and 3xx.
+func checkCodes(t *testing.T, line string) {
+	switch code, _ := cutEnhanced(line[4:]); {
+	case code != "" && code[0] == line[0]:
+	case code == "" && (line[0] == '3' || line == "220 x ESMTP" || line == "250 x" || line == "250 DSN" || strings.HasPrefix(line, "501 Syntax: one domain name")):
+	default:
+		t.Fatalf("enhanced code of %q", line)
+	}
+}
+
 func FuzzSession(f *testing.F) {
 	hello := "EHLO x\r\n" + envelope
 	for _, s := range smuggled {
@@ -240,6 +251,7 @@ func FuzzSession(f *testing.F) {
 			}
 			if m[1] == " " {
 				replies = append(replies, line[:3])
+				checkCodes(t, line)
 			}
 		}
 		want := (&walk{t: t, in: in, replies: replies}).run()
