@@ -102,12 +102,19 @@ func (s *Store) run() {
 	defer close(s.stopped)
 	idle := time.NewTimer(idleCheckpoint)
 	defer idle.Stop()
+	trim := time.NewTimer(trimPause)
+	defer trim.Stop()
 	flush := time.Duration(0) // a recent group took so long
 	for {
 		select {
 		case <-s.wake:
 		case <-idle.C:
 			s.tidy()
+		case <-trim.C:
+			if s.trim() {
+				idle.Reset(idleCheckpoint)
+			}
+			trim.Reset(trimPause)
 		}
 		for {
 			s.gather(min(flush, maxGather))

@@ -15,6 +15,15 @@ import (
 // that a shorter history shrinks, and few, so that no message pays for many.
 const maxForget = 4
 
+const (
+	// trimPause is between looks for what the history has held long enough, which need no
+	// message to end: where no mail comes, what is told of the last one ends in time, too.
+	trimPause = 10 * time.Minute
+	// maxTrim bounds the entries of one transaction, so that mail which comes meanwhile
+	// waits for one flush.
+	maxTrim = 1000
+)
+
 // historyRecord is what is remembered of a message that has ended.
 type historyRecord struct {
 	Message  messageRecord          `json:"message"`
@@ -29,7 +38,8 @@ func finishedKey(at int64, id queue.ID) []byte {
 // remember writes a message into the history, in the transaction that ends it.
 func (t *txn) remember(id queue.ID, msg *messageRecord, now time.Time) error {
 	if t.o.History < 0 {
-		return t.forget(0, 0)
+		_, err := t.forget(0, 0, maxForget)
+		return err
 	}
 	if now.IsZero() {
 		now = time.Now()
@@ -50,29 +60,60 @@ func (t *txn) remember(id queue.ID, msg *messageRecord, now time.Time) error {
 		return err
 	}
 	t.counts.History++
-	return t.forget(at-int64(t.o.History), t.o.HistoryMax)
+	_, err = t.forget(at-int64(t.o.History), t.o.HistoryMax, maxForget)
+	return err
 }
 
-// forget drops entries that ended before a time, or are more than most: a few.
-func (t *txn) forget(before int64, most int) error {
-	for range maxForget {
+// forget drops entries that ended before a time, or are more than most: at most n.
+func (t *txn) forget(before int64, most, n int) (dropped int, err error) {
+	for ; dropped < n; dropped++ {
 		k, _ := t.Bucket(bucketFinished).Cursor().First()
 		if len(k) != timeLen+idLen {
-			return nil
+			return dropped, nil
 		}
 		if at := int64(binary.BigEndian.Uint64(k)); at >= before && t.counts.History <= most {
-			return nil
+			return dropped, nil
 		}
 		id := string(k[timeLen:])
 		if err := t.delete(bucketFinished, k); err != nil {
-			return err
+			return dropped, &dirtyError{err}
 		}
 		if err := t.delete(bucketHistory, []byte(id)); err != nil {
-			return err
+			return dropped, &dirtyError{err}
 		}
 		t.counts.History--
 	}
-	return nil
+	return dropped, nil
+}
+
+// trim drops all entries that the history has held long enough, in transactions of
+// the committer's own; true: there were some. It runs in the committer, and gives way
+// to operations that wait.
+func (s *Store) trim() (some bool) {
+	before := stamp(time.Now()) - int64(max(s.o.History, 0))
+	for s.broken.Load() == nil {
+		dropped := 0
+		o := &op{apply: func(t *txn) (err error) {
+			dropped, err = t.forget(before, s.o.HistoryMax, maxTrim)
+			return err
+		}, done: make(chan error, 1)}
+		s.commit([]*op{o})
+		if err := <-o.done; err != nil || dropped == 0 {
+			return some
+		}
+		some = true
+		if dropped < maxTrim || s.waiting() {
+			return some
+		}
+	}
+	return some
+}
+
+// waiting reports whether operations wait for the committer.
+func (s *Store) waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0 || s.closed
 }
 
 // amendHistory enters what was delivered although it had been deleted meanwhile.
