@@ -135,7 +135,7 @@ func (n *Internet) addPartner() {
 
 	users := n.newCA("partner user CA")
 	n.Rick = n.client("rick", "_user.partner.test", users.Issue, n.leaf(LeafOptions{
-		Names: []string{"partner.test"}, UIDs: []string{"Rick"},
+		Names: []string{"partner.test"}, UIDs: []string{"Rick"}, CommonName: userSubject,
 	}))
 	n.Rick.User = "rick@partner.test"
 	z.Add("_user " + TLSA(2, 0, 1, users.Certificate))
@@ -152,7 +152,7 @@ func (n *Internet) addDoubtful() {
 		"_smtp-client.mta " + TLSA(3, 1, 1, n.Bogus.Leaf()),
 	)
 	n.Eve = n.client("eve", "_user.ee.test", n.newCA("ee user CA").Issue, n.leaf(LeafOptions{
-		Names: []string{"ee.test"}, UIDs: []string{"eve"},
+		Names: []string{"ee.test"}, UIDs: []string{"eve"}, CommonName: userSubject,
 	}))
 	n.Eve.User = "eve@ee.test"
 	n.World.AddZone("ee.test.", ZoneOptions{}).Add(

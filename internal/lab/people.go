@@ -12,6 +12,9 @@ const (
 	DirectoryPeople = "ou=people,dc=example,dc=test"
 	DirectoryShared = "ou=shared,dc=example,dc=test"
 
+	// OpenLDAP's library has EXTERNAL only for a certificate with some subject; who it is
+	// for stands elsewhere.
+	userSubject = "somebody"
 	gatewayName = "dancemta bridge" // the subject of the gateway's certificate, by which slapd knows it
 )
 
@@ -30,7 +33,9 @@ func (n *Internet) addPeople() {
 		{&n.Unknown, "unknown", "rick", "stranger.test"},
 	} {
 		ca := n.newCA(p.domain + " user CA")
-		*p.into = n.client(p.file, "_user."+p.domain, ca.Issue, n.leaf(LeafOptions{Names: []string{p.domain}, UIDs: []string{p.uid}}))
+		*p.into = n.client(p.file, "_user."+p.domain, ca.Issue, n.leaf(LeafOptions{
+			Names: []string{p.domain}, UIDs: []string{p.uid}, CommonName: userSubject,
+		}))
 		p.into.User = p.uid + "@" + p.domain
 		n.World.Zone(p.domain + ".").Add("_user " + TLSA(2, 0, 1, ca.Certificate))
 	}
