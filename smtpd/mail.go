@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -260,12 +261,13 @@ func (s *session) prove(tx *transaction, r *refusal) bool {
 const postmaster = "postmaster"
 
 // isOurPostmaster reports whether to is the postmaster of this host, by its
-// name or by the address that the peer reached.
+// name or by an address of its own (RFC 5321 4.1.3, 4.5.1).
 func (s *session) isOurPostmaster(to mailaddr.Address) bool {
 	if !strings.EqualFold(to.Local(), postmaster) {
 		return false
 	}
-	return to.Domain() == s.opts.Hostname || to.Literal().IsValid() && to.Literal() == s.local
+	ip := to.Literal()
+	return to.Domain() == s.opts.Hostname || ip.IsValid() && (ip == s.local || slices.Contains(s.opts.Addresses, ip))
 }
 
 // mailbox is where mail for to goes: the postmaster of this host has a mailbox.

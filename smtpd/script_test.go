@@ -32,6 +32,7 @@ import (
 //	LISTENER name          of harness_test.go; default mx
 //	WHOLE                  it makes no sense octet by octet
 //	LIMIT what n           recipients, message, hops, disk or errors
+//	ADDRESS ip             another one of this host
 //	NULLMX domain          it takes no mail, says DNS
 //	ROUTED domain          its mail goes where the configuration says
 //	DNS proves|refuses|is silent
@@ -129,7 +130,7 @@ func (s script) play(t *testing.T, file string, drip bool) {
 func (st *scene) prepares(line string) bool {
 	verb, _, _ := strings.Cut(line, " ")
 	switch verb {
-	case "", "#", "LISTENER", "WHOLE", "LIMIT", "DNS", "NULLMX", "ROUTED":
+	case "", "#", "LISTENER", "WHOLE", "LIMIT", "DNS", "ADDRESS", "NULLMX", "ROUTED":
 		return true
 	}
 	return false
@@ -148,6 +149,12 @@ func (st *scene) prepare(line string) error {
 			return errors.New("no such limit")
 		}
 		st.change = append(st.change, func(o *Options) { set(o, n) })
+	case "ADDRESS":
+		ip, err := netip.ParseAddr(arg)
+		if err != nil {
+			return err
+		}
+		st.change = append(st.change, func(o *Options) { o.Addresses = append(o.Addresses, ip) })
 	case "NULLMX":
 		st.change = append(st.change, func(o *Options) {
 			o.NullMX = func(_ context.Context, d dnsname.Name) bool { return d.String() == arg }

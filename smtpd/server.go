@@ -92,8 +92,11 @@ const (
 type Options struct {
 	Hostname   dnsname.Name
 	Postmaster mailaddr.Address // who gets mail to <postmaster> and to postmaster at Hostname
-	Queue      Queue
-	Verifier   Verifier
+	// Addresses are this host's, for mail to <postmaster@[192.0.2.1]>. That which a peer
+	// has reached is one in any case.
+	Addresses []netip.Addr
+	Queue     Queue
+	Verifier  Verifier
 	// Rules is asked anew at each decision, so that a reload takes effect within
 	// open sessions. It returns the same value until then; nil refuses everything.
 	Rules func() *policy.Rules

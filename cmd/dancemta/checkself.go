@@ -28,7 +28,7 @@ const (
 
 // hostname asks for our own names: other servers refuse one that does not exist.
 func (r *report) hostname(ctx context.Context, cfg *config.Config, resolver resolverFor) {
-	own := append(interfaceAddresses(), cfg.Delivery.SourceIPv4.Addr, cfg.Delivery.SourceIPv6.Addr)
+	own := hostAddresses(cfg)
 	addrs := r.leadsHere(ctx, "hostname", cfg.Hostname, own, resolver)
 	seen := []dnsname.Name{cfg.Hostname}
 	for _, helo := range []struct {

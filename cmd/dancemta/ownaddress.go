@@ -43,6 +43,17 @@ func ownAddresses(cfg *config.Config) []netip.Addr {
 	return own
 }
 
+// hostAddresses lists the addresses of this host, with those that it is told to have.
+func hostAddresses(cfg *config.Config) []netip.Addr {
+	own := interfaceAddresses()
+	for _, a := range []netip.Addr{cfg.Delivery.SourceIPv4.Addr, cfg.Delivery.SourceIPv6.Addr} {
+		if a.IsValid() {
+			own = append(own, a)
+		}
+	}
+	return own
+}
+
 func interfaceAddresses() []netip.Addr {
 	var all []netip.Addr
 	addrs, err := net.InterfaceAddrs()

@@ -294,7 +294,7 @@ const maxTrace = 16 << 10
 
 func (p *parts) smtpOptions(v *daneclient.Verifier) smtpd.Options {
 	o := smtpd.Options{
-		Hostname: p.cfg.Hostname, Postmaster: p.cfg.Postmaster,
+		Hostname: p.cfg.Hostname, Postmaster: p.cfg.Postmaster, Addresses: hostAddresses(p.cfg),
 		Queue: p.queue, Verifier: v,
 		Rules:           func() *policy.Rules { return p.live.Load().rules },
 		Signer:          func() *msgauth.Signer { return p.live.Load().signer },
