@@ -25,7 +25,8 @@ type LDAPRule struct {
 	DN string `toml:"dn"`
 	// authzid: the name that the directory server maps by itself, as "u:{uid}@{domain}".
 	Authzid string `toml:"authzid"`
-	// search_base: the DN below which the user's entry is searched.
+	// search_base: the DN below which the user's entry is searched, as
+	// "ou=people,dc=example,dc=org" or "ou={domain},ou=people,dc=example,dc=org".
 	SearchBase string `toml:"search_base"`
 	// search_filter: what finds it there, as "(mail={uid}@{domain})". Exactly one entry
 	// must come back.
@@ -133,7 +134,7 @@ func checkLDAPMapping(f *faults, path string, r LDAPRule) {
 	key, text := ".dn", r.DN
 	switch {
 	case filter:
-		key, text = ".search_filter", r.SearchFilter
+		key, text = ".search_filter", r.SearchBase+" "+r.SearchFilter
 	case r.Authzid != "" || f.index.has(path+".authzid"):
 		key, text = ".authzid", r.Authzid
 	}
@@ -149,7 +150,7 @@ func checkLDAPHoles(f *faults, path, text string, who pattern.Pattern) {
 		f.key(path, "has no {uid}, and who may be many", "write {uid} where the uid stands, or a who of one user")
 		return
 	}
-	domain := strings.Contains(text, "{domain}") || strings.HasSuffix(path, ".dn") && strings.Contains(text, "{domain_dn}")
+	domain := strings.Contains(text, "{domain}") || !strings.HasSuffix(path, ".authzid") && strings.Contains(text, "{domain_dn}")
 	if !who.OneDomain() && !domain {
 		f.key(path, "has no {domain}, and who may be of several: the same uid in two domains would be one user", "write {domain} where the domain stands, or a who of one domain")
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-ldap/ldap/v3"
+
 	"dancemta/internal/pattern"
 	"dancemta/saslext"
 )
@@ -42,7 +44,7 @@ func newRule(r Rule, searches bool) (out rule, err error) {
 	case r.Authzid != "":
 		out.text, err = newText(out.Who, r.Authzid)
 	default:
-		out.filter, err = newSearch(out.Who, r.SearchBase, r.SearchFilter, searches)
+		err = out.newSearch(searches)
 	}
 	return out, err
 }
@@ -69,25 +71,27 @@ func newText(who pattern.Pattern, s string) (*textTemplate, error) {
 	return t, keeps("authzid", who, t.has)
 }
 
-func newSearch(who pattern.Pattern, base, filter string, searches bool) (*textTemplate, error) {
-	if base == "" || filter == "" {
-		return nil, errors.New("search_base and search_filter belong together")
+func (r *rule) newSearch(searches bool) (err error) {
+	switch {
+	case r.SearchBase == "" || r.SearchFilter == "":
+		return errors.New("search_base and search_filter belong together")
+	case len(r.SearchFilter) > maxTemplate:
+		return fmt.Errorf("search_filter: over %d octets", maxTemplate)
 	}
-	if _, err := NormalDN(base); err != nil {
-		return nil, fmt.Errorf("search_base: %w", err)
+	if r.base, err = parseDNTemplate(r.SearchBase); err != nil {
+		return fmt.Errorf("search_base: %w", err)
 	}
-	if len(filter) > maxTemplate {
-		return nil, fmt.Errorf("search_filter: over %d octets", maxTemplate)
-	}
-	t, err := newFilter(filter)
-	if err != nil {
-		return nil, fmt.Errorf("search_filter: %w", err)
+	if r.filter, err = newFilter(r.SearchFilter); err != nil {
+		return fmt.Errorf("search_filter: %w", err)
 	}
 	if !searches {
-		return nil, errNoSearcher
+		return errNoSearcher
 	}
-	return t, keeps("search_filter", who, t.has)
+	return keeps("search_filter", r.Who, r.searchHas)
 }
+
+// searchHas reports whether a placeholder stands in the base or in the filter.
+func (r *rule) searchHas(hole string) bool { return r.base.has(hole) || r.filter.has(hole) }
 
 // keeps demands the placeholders without which two users of who were one.
 func keeps(key string, who pattern.Pattern, has func(hole string) bool) error {
@@ -174,7 +178,7 @@ func (a *rule) apart(b *rule) bool {
 		return !meet(a.known(a.text), b.known(b.text))
 	case a.filter != nil && b.filter != nil:
 		// Only what is the same for certain: filters cannot be compared otherwise.
-		return !nested(a.SearchBase, b.SearchBase) || !slices.Equal(a.known(a.filter).parts, b.known(b.filter).parts)
+		return !nested(a.knownBase(), b.knownBase()) || !slices.Equal(a.known(a.filter).parts, b.known(b.filter).parts)
 	case a.dn != nil && b.dn != nil:
 		return a.apartByDN(b)
 	}
@@ -197,6 +201,19 @@ func (a *rule) apartByDN(b *rule) bool {
 	return false
 }
 
+// knownBase writes the one domain, or the one uid, of a rule into its base.
+func (r *rule) knownBase() string {
+	base := r.SearchBase
+	if uid, one := r.Who.UID(); one {
+		base = strings.ReplaceAll(base, uidHole, ldap.EscapeDN(uid))
+	}
+	if r.Who.OneDomain() {
+		base = strings.ReplaceAll(base, domainHole, strings.Join(r.Who.Labels(), "."))
+		base = strings.ReplaceAll(base, domainDNHole, "dc="+strings.Join(r.Who.Labels(), ",dc="))
+	}
+	return strings.ReplaceAll(base, domainDNHole, "dc="+domainDNHole)
+}
+
 // nested reports whether one base is the other, or above it.
 func nested(a, b string) bool {
 	x, errX := NormalDN(a)
@@ -213,7 +230,7 @@ func (a *rule) sameTemplate(b *rule) bool {
 	case a.text != nil && b.text != nil:
 		return slices.Equal(a.text.parts, b.text.parts) && keeps(a.text.has)
 	case a.filter != nil && b.filter != nil:
-		return slices.Equal(a.filter.parts, b.filter.parts) && keeps(a.filter.has)
+		return a.SearchBase == b.SearchBase && slices.Equal(a.filter.parts, b.filter.parts) && keeps(a.searchHas)
 	case a.dn == nil || b.dn == nil:
 		return false
 	}

@@ -160,6 +160,11 @@ func TestPairsOfSearches(t *testing.T) {
 		{"*@a.test", "o=x", "(mail={uid}@{domain})", "*@b.test", "o=x", "(mail={uid}@{domain})", true},
 		{"*@*.test", "o=x", "(mail={uid}@{domain})", "*@any", "o=x", "(mail={uid}@{domain})", true},
 		{"*@a.test", "o=x", "(uid={uid})", "*@b.test", "o=x", "(cn={uid})", true}, // cannot be told
+		{"*@any", "ou={domain},o=x", "(uid={uid})", "*@*.test", "ou={domain},o=x", "(uid={uid})", true},
+		{"*@any", "ou={domain},o=x", "(uid={uid})", "*@b.test", "o=x", "(uid={uid})", false},
+		{"*@a.test", "ou={domain},o=x", "(uid={uid})", "*@b.test", "ou=b.test,o=x", "(uid={uid})", true},
+		{"*@a.test", "ou={domain},o=x", "(uid={uid})", "*@b.test", "ou=a.test,o=x", "(uid={uid})", false},
+		{"*@a.test", "{domain_dn},o=x", "(uid={uid})", "*@b.test", "dc=a,dc=test,o=x", "(uid={uid})", false},
 		{"*@a.test", "o=x", "(uid={uid})", "*@a.test", "o=x", "(uid={uid})", true},
 		{"*@a.test", "o=x", "(uid={uid})", "rick@b.test", "o=x", "(uid=rick)", true},
 	} {

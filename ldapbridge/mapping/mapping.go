@@ -32,7 +32,8 @@ type Authzid string
 // and the pair SearchBase and SearchFilter an allow has exactly one, and a deny none.
 //
 // In the texts {uid} and {domain} stand for the two parts of the identity, {domain} in
-// A-labels; in DN also {domain_dn}, which makes dc=partner,dc=test of partner.test.
+// A-labels; in DN and SearchBase also {domain_dn}, which makes dc=partner,dc=test of
+// partner.test.
 type Rule struct {
 	Who          pattern.Pattern
 	Allow        bool // false: a deny
@@ -74,6 +75,7 @@ type rule struct {
 	Rule
 	dn     *dnTemplate   // of DN
 	text   *textTemplate // of Authzid
+	base   *dnTemplate   // of SearchBase
 	filter *textTemplate // of SearchFilter
 }
 
@@ -192,7 +194,7 @@ func (m *Mapper) search(ctx context.Context, r *rule, id saslext.Identity) (stri
 	if m.searcher == nil {
 		return fail(Trouble, errNoSearcher)
 	}
-	found, err := m.searcher.Find(ctx, r.SearchBase, r.filter.build(id, escapeFilter))
+	found, err := m.searcher.Find(ctx, r.base.build(id), r.filter.build(id, escapeFilter))
 	switch {
 	case err != nil:
 		return fail(Trouble, err)

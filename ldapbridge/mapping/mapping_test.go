@@ -152,6 +152,22 @@ func TestMapBySearch(t *testing.T) {
 	}
 }
 
+func TestSearchBase(t *testing.T) {
+	f := &finder{dns: []string{"cn=x"}}
+	for _, tt := range []struct{ base, filter, wantBase, wantFilter string }{
+		{"ou={domain}," + people, "(uid={uid})", "ou=partner.test," + people, "(uid=+a)"},
+		{"{domain_dn},o=x", "(uid={uid})", "dc=partner,dc=test,o=x", "(uid=+a)"},
+		{"uid={uid},ou={domain},o=x", "(objectClass=*)", `uid=\+a,ou=partner.test,o=x`, "(objectClass=*)"},
+	} {
+		o := searching(f, tt.filter)
+		o.Rules[0].SearchBase = tt.base
+		_, err := newMapper(t, o).Map(t.Context(), identity(t, "+a@partner.test"))
+		if err != nil || f.base != tt.wantBase || f.filter != tt.wantFilter {
+			t.Errorf("%s: asked %q below %q, %v", tt.base, f.filter, f.base, err)
+		}
+	}
+}
+
 func TestRules(t *testing.T) {
 	m := newMapper(t, mapping.Options{Rules: []mapping.Rule{
 		allow(1, "*@any", "uid={uid},ou={domain},ou=any,dc=x"),
