@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dancemta/internal/dnsname"
+	"dancemta/internal/pattern"
 )
 
 // Directory is an LDAP server that is asked about users and mailboxes, the [directory]
@@ -176,17 +177,17 @@ func checkPasswordDomains(c *Config, f *faults) {
 		seen[domain] = true
 		reached := false
 		for i, r := range c.Rules {
-			if !r.reachesUsers(domain) || r.Action != Allow {
+			if !reaches(r.Who, domain) || r.Action != Allow {
 				continue
 			}
 			reached = reached || len(r.Proved) == 0 || slices.Contains(r.Proved, ProvedByPassword)
-			if r.takesCertificates() {
+			if r.takesCertificates() && !c.deniesCertificates(domain) {
 				path := fmt.Sprintf("rule[%d]", i)
 				if f.index.has(path + ".who") {
 					path += ".who"
 				}
 				f.key(path, fmt.Sprintf("users of %q have passwords, and this rule takes their certificates too", domain),
-					`write proved = ["password"], or a pattern without that domain`)
+					fmt.Sprintf(`write proved = ["password"] or a pattern without that domain, or deny "*@%s" where proved = ["certificate", "extension"]`, domain))
 			}
 		}
 		if !reached {
@@ -195,18 +196,29 @@ func checkPasswordDomains(c *Config, f *faults) {
 	}
 }
 
-// reachesUsers reports whether the rule is for users of a domain, or for one of them.
-func (r Rule) reachesUsers(domain dnsname.Name) bool {
-	uid, one := r.Who.UID()
+// reaches reports whether a pattern is for users of a domain, or for one of them.
+func reaches(who pattern.Pattern, domain dnsname.Name) bool {
+	uid, one := who.UID()
 	if !one {
 		uid = "x" // any will do
 	}
-	return r.Who.IsUser() && r.Who.MatchUser(uid, domain)
+	return who.IsUser() && who.MatchUser(uid, domain)
 }
 
 // takesCertificates reports whether a certificate may prove those whom the rule is for.
 func (r Rule) takesCertificates() bool {
 	return len(r.Proved) == 0 || slices.Contains(r.Proved, ProvedByCertificate) || slices.Contains(r.Proved, ProvedByExtension)
+}
+
+// deniesCertificates reports whether a rule denies all to whoever a certificate proves to
+// be a user of a domain: for those who let users of any domain in.
+func (c *Config) deniesCertificates(domain dnsname.Name) bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool {
+		_, one := r.Who.UID()
+		conditions := len(r.Network) + len(r.Listeners) + len(r.From) + len(r.To)
+		return r.Action == Deny && !one && reaches(r.Who, domain) && r.Group == "" && r.Until.IsZero() && conditions == 0 &&
+			slices.Contains(r.Proved, ProvedByCertificate) && slices.Contains(r.Proved, ProvedByExtension)
+	})
 }
 
 func checkQuotaClasses(c *Config, f *faults) {

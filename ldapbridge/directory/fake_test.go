@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"slices"
@@ -60,7 +61,7 @@ type fake struct {
 	open, all int // connections now, and ever
 	most      int
 	conns     map[net.Conn]bool
-	down      bool
+	stall     bool // no TLS: whoever begins it waits
 }
 
 func newFake(t *testing.T, answer func(request) []*ber.Packet) *fake {
@@ -126,6 +127,10 @@ func (f *fake) serve(c net.Conn) {
 		f.open--
 		delete(f.conns, raw)
 	}()
+	if f.stall && f.server.Implicit {
+		io.Copy(io.Discard, c)
+		return
+	}
 	if f.tls != nil && f.server.Implicit {
 		c = tls.Server(raw, f.tls)
 	}
@@ -148,6 +153,10 @@ func (f *fake) serve(c net.Conn) {
 			if _, err := c.Write(message.Bytes()); err != nil {
 				return
 			}
+		}
+		if r.op == "starttls" && f.stall {
+			io.Copy(io.Discard, c)
+			return
 		}
 		if r.op == "starttls" {
 			c = tls.Server(raw, f.tls)

@@ -19,6 +19,12 @@ type conn struct {
 	reused bool            // it was idle, so that the server may have closed it meanwhile
 }
 
+// hangUp closes the socket first: the library's Close waits for what it still writes.
+func (c *conn) hangUp() {
+	c.link.Close()
+	c.Conn.Close()
+}
+
 // pool lends connections, a bounded number at once, and opens them when they are needed.
 type pool struct {
 	open    func(ctx context.Context) (*conn, error) // within a time of its own
@@ -63,7 +69,7 @@ func (p *pool) use(c *conn, ask func(*conn) error) (stale bool, err error) {
 	kept := false
 	defer func() {
 		if !kept { // a panic among the causes
-			c.Close()
+			c.hangUp()
 		}
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
@@ -101,7 +107,7 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 		if !c.IsClosing() {
 			return c, nil
 		}
-		c.Close()
+		c.hangUp()
 	}
 }
 
@@ -124,6 +130,6 @@ func (p *pool) close() {
 	p.idle, p.closed = nil, true
 	p.mu.Unlock()
 	for _, c := range idle {
-		c.Close()
+		c.hangUp()
 	}
 }

@@ -155,9 +155,8 @@ func (s *servers) open(ctx context.Context, server Server, bound bool) (*conn, e
 		err = ctx.Err()
 	}
 	if err != nil {
-		raw.Close()
-		if c != nil {
-			c.Close()
+		if raw.Close(); c != nil {
+			c.hangUp()
 		}
 		return nil, err
 	}

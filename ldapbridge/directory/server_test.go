@@ -222,6 +222,37 @@ func TestNoStartTLS(t *testing.T) {
 	same(t, "asked", f.asked(), []string{"starttls"})
 }
 
+// TestSilentBeginnings: nor does a server that says nothing before there is anything to
+// ask keep anybody.
+func TestSilentBeginnings(t *testing.T) {
+	for name, c := range map[string]struct {
+		implicit bool
+		answers  map[string]bool
+	}{
+		"StartTLS":  {false, nil},
+		"handshake": {false, map[string]bool{"starttls": true}},
+		"TLS":       {true, nil},
+	} {
+		f := newFakeTLS(t, c.implicit, nil)
+		f.answer = func(r request) []*ber.Packet {
+			if c.answers[r.op] {
+				return usual(r)
+			}
+			return nil
+		}
+		f.stall = true
+		f.server.TLS = &tls.Config{ServerName: "ldap.test", MinVersion: tls.VersionTLS12}
+		begin := time.Now()
+		_, err := newDirectory(t, Options{Timeout: 50 * time.Millisecond}, f).Exists(t.Context(), mailbox("rick"))
+		if isTrouble(t, name, err); time.Since(begin) > 5*time.Second {
+			t.Errorf("%s: after %v", name, time.Since(begin))
+		}
+	}
+	f := newFake(t, func(request) []*ber.Packet { return nil })
+	_, err := newDirectory(t, Options{Timeout: 50 * time.Millisecond}, f).Exists(t.Context(), mailbox("rick"))
+	isTrouble(t, "bind", err)
+}
+
 func TestProbe(t *testing.T) {
 	found := finding(entry("ou=people,dc=example,dc=org"))
 	for name, c := range map[string]struct {
