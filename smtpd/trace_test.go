@@ -49,6 +49,8 @@ func TestTraceField(t *testing.T) {
 			t.rcpts = queue.To(mailaddr.MustParse("jürgen@bücher.example"))
 		},
 			"Received: from mta.partner.test ([192.0.2.7])\r\n\tby mx.example.test with UTF8SMTPSA id Q1\r\n\tfor <jürgen@xn--bcher-kva.example>\r\n\ttls TLS_AES_128_GCM_SHA256;\r\n\tTue, 24 Nov 2026 09:05:07 +0100\r\n"},
+		{"AUTH, and TLS has ended at a proxy", func(t *trace) { t.auth = true },
+			"Received: from mta.partner.test ([192.0.2.7])\r\n\tby mx.example.test with ESMTPA id Q1\r\n\tfor <a@remote.test>;\r\n\tTue, 24 Nov 2026 09:05:07 +0100\r\n"},
 		{"SMTPUTF8 in clear", func(t *trace) { t.utf8 = true },
 			"Received: from mta.partner.test ([192.0.2.7])\r\n\tby mx.example.test with UTF8SMTP id Q1\r\n\tfor <a@remote.test>;\r\n\tTue, 24 Nov 2026 09:05:07 +0100\r\n"},
 		{"nothing known", func(t *trace) { t.peer, t.helo = netip.Addr{}, "\u00fc()" },
