@@ -138,7 +138,7 @@ func TestExplainSender(t *testing.T) {
 		}
 	}
 	for _, args := range []string{"rick@partner.test x y", "rick@ x@y.test a@b.test", "rick@partner.test x@y.test <>", "10.0.0.1 x@y.test a@b.test --peer 10.0.0.2",
-		"rick@partner.test x@y.test a@b.test --proved password", "rick@partner.test x@y.test a@b.test --peer here", "rick@partner.test x@y.test a@b.test --header-from x"} {
+		"rick@partner.test x@y.test a@b.test --proved guess", "rick@partner.test x@y.test a@b.test --peer here", "rick@partner.test x@y.test a@b.test --header-from x"} {
 		if code, _, text := run(t, append(append([]string{"explain", "sender"}, strings.Fields(args)...), "--config", config)...); code != exitUsage {
 			t.Errorf("%s: code %d, %s", args, code, text)
 		}

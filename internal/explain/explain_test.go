@@ -239,7 +239,7 @@ var unstable = []struct {
 	{regexp.MustCompile(`[0-9a-f]{16,}`), "HEX"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?`), "DATE"},
 	{regexp.MustCompile(`\bkey \d+(, \d+)*`), "key TAG"},
-	{regexp.MustCompile(`no answer (from|in time)[^\n]*`), "no answer …"},
+	{regexp.MustCompile(`(no answer (from|in time)|given up waiting: context deadline)[^\n]*`), "no answer …"},
 }
 
 // golden compares the printed report with its file.
