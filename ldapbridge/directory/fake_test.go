@@ -73,10 +73,13 @@ func newFake(t *testing.T, answer func(request) []*ber.Packet) *fake {
 }
 
 // newFakeTLS has a port, with TLS at once or by StartTLS.
-func newFakeTLS(t *testing.T, implicit bool, c *tls.Config) *fake {
+func newFakeTLS(t *testing.T, implicit bool, c *tls.Config, change ...func(*fake)) *fake {
 	t.Helper()
 	f := &fake{t: t, answer: usual, conns: map[net.Conn]bool{}, tls: c}
 	f.server = Server{Network: "tcp", Address: "127.0.0.1:0", Implicit: implicit}
+	for _, c := range change {
+		c(f)
+	}
 	f.listen()
 	return f
 }

@@ -214,8 +214,9 @@ func TestTLS(t *testing.T) {
 // TestNoStartTLS: a server, or whoever stands before it, that will not begin TLS hears
 // nothing of us.
 func TestNoStartTLS(t *testing.T) {
-	f := newFakeTLS(t, false, nil)
-	f.answer = func(r request) []*ber.Packet { return []*ber.Packet{code(r.op, 52)} }
+	f := newFakeTLS(t, false, nil, func(f *fake) {
+		f.answer = func(r request) []*ber.Packet { return []*ber.Packet{code(r.op, 52)} }
+	})
 	f.server.TLS = &tls.Config{ServerName: "ldap.test", MinVersion: tls.VersionTLS12}
 	d := newDirectory(t, Options{Bind: Bind{"cn=us", "secret"}, Timeout: time.Second}, f)
 	isTrouble(t, "no StartTLS", d.CheckPassword(t.Context(), user(t, "rick@example.org"), password(t, "secret")))
@@ -233,14 +234,15 @@ func TestSilentBeginnings(t *testing.T) {
 		"handshake": {false, map[string]bool{"starttls": true}},
 		"TLS":       {true, nil},
 	} {
-		f := newFakeTLS(t, c.implicit, nil)
-		f.answer = func(r request) []*ber.Packet {
-			if c.answers[r.op] {
-				return usual(r)
+		f := newFakeTLS(t, c.implicit, nil, func(f *fake) {
+			f.stall = true
+			f.answer = func(r request) []*ber.Packet {
+				if c.answers[r.op] {
+					return usual(r)
+				}
+				return nil
 			}
-			return nil
-		}
-		f.stall = true
+		})
 		f.server.TLS = &tls.Config{ServerName: "ldap.test", MinVersion: tls.VersionTLS12}
 		begin := time.Now()
 		_, err := newDirectory(t, Options{Timeout: 50 * time.Millisecond}, f).Exists(t.Context(), mailbox("rick"))
