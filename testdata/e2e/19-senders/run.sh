@@ -86,9 +86,8 @@ for cert in device wrong; do
 	by_gsasl --x509-cert-file="$PKI/$cert.pem" --x509-key-file="$PKI/$cert.key" && fail "a device's certificate made a user"
 	expect '535 5.7.8' "$WORK/said"
 done
-by_gsasl || true # it finds nothing to do, and no fault in that
-expect 'Cannot find mechanism' "$WORK/said"
-if grep -q '^250.AUTH' "$WORK/said"; then fail 'EXTERNAL was announced to a client without a certificate'; fi
+by_gsasl || true # it may find nothing to do, and no fault in that
+if grep -qE '^250.AUTH.*EXTERNAL|^235' "$WORK/said"; then cat "$WORK/said"; fail 'EXTERNAL for a client without a certificate'; fi
 
 # Postfix with a certificate for each sender: its services differ in that alone.
 chmod 755 "$WORK"

@@ -5,7 +5,7 @@
 chmod 755 "$WORK"
 mkdir -p "$WORK/rspamd"
 cp rules.lua "$WORK/rspamd"
-echo test > "$WORK/rspamd/tld" # the whole list takes half a minute to compile
+echo test > "$WORK/rspamd/tld" # to know all domains and languages takes it half a minute
 chown -R _rspamd "$WORK/rspamd"
 cat > "$WORK/rspamd/rspamd.conf" <<EOT
 options {
@@ -16,8 +16,10 @@ options {
 	cache_file = "$WORK/rspamd/symbols";
 	control_socket = "$WORK/rspamd/control mode=0600";
 	url_tld = "$WORK/rspamd/tld";
+	disable_hyperscan = true;
 	dns { nameserver = ["$RESOLVER"]; }
 }
+lang_detection { languages = "$WORK/rspamd/none"; }
 logging {
 	type = "console";
 	level = "info";
