@@ -4,7 +4,9 @@ package main
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -236,5 +238,66 @@ func TestOracleMappingSearchesSlapd(t *testing.T) {
 	must(t, s.Stop())
 	if got := maps("ann@staff.test", "(mail={uid}@{domain})"); got != "directory-trouble" {
 		t.Errorf("slapd is away: %s", got)
+	}
+}
+
+// TestExplainSaysWhatTheBridgeDoes: a bind and explain read one configuration, and the
+// log names the command that explains.
+func TestExplainSaysWhatTheBridgeDoes(t *testing.T) {
+	n := newInternet(t)
+	bridge := newBridge(t, n, "unix:/nowhere/ldapi") // binds never get there
+	dir := t.TempDir()
+	must(t, n.WritePKI(dir))
+	config := filepath.Join(dir, "dancemta.toml")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, bridgeConfig, n.DNS.Addr(), "unix:/nowhere/ldapi"), 0o600))
+	for _, c := range []struct {
+		who    lab.Client
+		as     string
+		result int
+	}{
+		{n.Rick, "", 0},
+		{n.Namesake, "u:RICK@other.test", 0},
+		{n.Rick, "dn:" + dnOf(n.Rick), 0},
+		{n.Rick, "dn:" + dnOf(n.Namesake), 49},
+		{n.Namesake, "u:rick@partner.test", 49},
+		{n.Unknown, "", 48},
+		{n.Eve, "", 48},
+	} {
+		w := dialWire(t, bridge.addresses["ldaps"], clientTLS(n, lab.ServerName, c.who.Credential), true)
+		a := w.do(saslBind(c.as))
+		args := []string{"explain", "user", filepath.Join(dir, c.who.File+".pem"), "--listener", "ldaps", "--json", "--config", config}
+		if c.as != "" {
+			args = append(args, "--as", c.as)
+		}
+		status, out, _ := run(t, args...)
+		var r struct {
+			Reply string
+			LDAP  struct{ Authzid string }
+		}
+		must(t, json.Unmarshal([]byte(out), &r))
+		said := strconv.Itoa(code(a[0]))
+		if code(a[0]) != c.result || (status == exitOK) != (c.result == 0) || c.result != 0 && !strings.HasPrefix(r.Reply, said+" ") {
+			t.Errorf("%s as %q: the bridge says %s, explain %d %q", c.who.User, c.as, said, status, r.Reply)
+		}
+		if want := "dn:" + dnOf(c.who); c.result == 0 && r.LDAP.Authzid != want {
+			t.Errorf("%s as %q: %s, not %s", c.who.User, c.as, r.LDAP.Authzid, want)
+		}
+	}
+	bridge.kill() // then its log is whole
+	explained := 0
+	for text := range strings.SplitSeq(bridge.text(), "\n") {
+		var line struct{ Msg, Explain string }
+		if json.Unmarshal([]byte(text), &line) != nil || line.Explain == "" {
+			continue
+		}
+		explained++
+		words := strings.Fields(line.Explain)
+		words[len(words)-1] = config // the bridge's own is gone, and says the same
+		if status, out, _ := run(t, words[1:]...); status != exitRefused || !strings.HasPrefix(out, "user on listener ldaps: refused") {
+			t.Errorf("%s: exit %d\n%s", line.Explain, status, out)
+		}
+	}
+	if explained != 2 {
+		t.Errorf("%d commands in the log:\n%s", explained, bridge.text())
 	}
 }
