@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -63,12 +64,17 @@ func (p *pool) do(ctx context.Context, ask func(*conn) error) error {
 	}
 }
 
+var errPanic = errors.New("a panic at what it answered")
+
 // use asks by a connection, then keeps or closes it. stale: it was idle, and the server
 // has closed it, which says nothing about the server's health.
 func (p *pool) use(c *conn, ask func(*conn) error) (stale bool, err error) {
-	kept := false
+	kept, ended := false, false
 	defer func() {
-		if !kept { // a panic among the causes
+		if !ended { // a panic: else the one try that the breaker let through would never end
+			c.report(errPanic)
+		}
+		if !kept {
 			c.hangUp()
 		}
 	}()
@@ -77,6 +83,7 @@ func (p *pool) use(c *conn, ask func(*conn) error) (stale bool, err error) {
 	c.link.renew()
 	stop := c.link.until(ctx)
 	err = ask(c)
+	ended = true
 	switch late := !stop(); {
 	case late:
 		err = &brokenError{fmt.Errorf("no answer in %v", p.timeout)}

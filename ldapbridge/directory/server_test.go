@@ -147,6 +147,29 @@ func TestOneTries(t *testing.T) {
 	}
 }
 
+// TestPanicIsAFailure: one at what a server answered leaves no try open, no place taken
+// and no connection behind.
+func TestPanicIsAFailure(t *testing.T) {
+	f := newFake(t, finding(entry(rickDN)))
+	d := newDirectory(t, Options{Connections: 1, Cache: time.Nanosecond}, f)
+	for range breakerFailures {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic got lost")
+				}
+			}()
+			d.searches.do(t.Context(), func(*conn) error { panic("x") })
+		}()
+	}
+	if _, err := d.Exists(t.Context(), mailbox("rick")); !errors.Is(err, errNoServer) {
+		t.Errorf("%v", err)
+	}
+	if ever, _ := f.connections(); ever != breakerFailures || d.searches.gate.Len() != 0 {
+		t.Errorf("%d connections, %d places taken", ever, d.searches.gate.Len())
+	}
+}
+
 // TestNextServer: the second server answers for the first.
 func TestNextServer(t *testing.T) {
 	gone := &fake{server: Server{Network: "unix", Address: t.TempDir() + "/gone"}}
