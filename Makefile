@@ -26,7 +26,8 @@ build: overlay ## build/dancemta
 overlay:
 	@$(GO) run ./daneclient/clientid/overlay $(dir $(OVERLAY))
 
-# BREAK=dnssec and BREAK=allowlist build a server without that check: the demo must fail.
+# BREAK=dnssec, BREAK=allowlist or the name of a mutant build a server without that check: the
+# demo must fail.
 ifdef BREAK
 demo: overlay
 	overlay=$$($(GO) run ./internal/mutants -base $(OVERLAY) overlay $(MUTANT)) && \
