@@ -18,8 +18,6 @@ const (
 	// So long after the last operation a checkpoint frees its memory, and makes the
 	// next start short.
 	idleCheckpoint = time.Second
-	// Longer than any healthy flush: a sick disk must not teach us to wait.
-	maxGather = 20 * time.Millisecond
 )
 
 // op is one operation that waits for its flush.
@@ -52,23 +50,6 @@ type txn struct {
 	changed bool
 	changes int
 	redo    []byte // the changes, after headSize octets
-}
-
-// enter says that a put begins to read its body, leave that it has ended so.
-func (s *Store) enter() {
-	s.mu.Lock()
-	s.reading++
-	s.mu.Unlock()
-}
-
-func (s *Store) leave() {
-	s.mu.Lock()
-	s.reading--
-	quiet := s.reading == 0
-	s.mu.Unlock()
-	if quiet {
-		s.poke()
-	}
 }
 
 func (s *Store) poke() {
@@ -131,31 +112,6 @@ func (s *Store) run() {
 			idle.Reset(idleCheckpoint)
 		}
 	}
-}
-
-// gather waits until the puts that are reading their bodies have arrived, at
-// most for the time given; not at all when nobody is on the way or nothing
-// waits. Without it each group would hold only half of the clients: the others
-// send their next message while the first half is being flushed.
-func (s *Store) gather(most time.Duration) {
-	if most <= 0 || !s.gathering() {
-		return
-	}
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	for s.gathering() {
-		select {
-		case <-s.wake:
-		case <-timer.C:
-			return
-		}
-	}
-}
-
-func (s *Store) gathering() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reading > 0 && !s.closed && len(s.pending) > 0 && len(s.pending) < maxGroup
 }
 
 // take removes the next group from the pending operations.

@@ -335,7 +335,6 @@ func TestGroups(t *testing.T) {
 func TestLoneClient(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	s.gather(time.Hour) // nobody is on the way
-	s.enter()
-	defer s.leave()
+	defer s.leave(s.enter())
 	s.gather(time.Hour) // nothing waits
 }

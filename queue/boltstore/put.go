@@ -93,8 +93,7 @@ func room(d disk, dir string, want, inodes uint64) error {
 // readBody reads body into buf, or into a spool file when it is longer than
 // MaxBodyInline; buf is then of no meaning. Errors of body come out untouched.
 func (s *Store) readBody(ctx context.Context, id queue.ID, buf *bytes.Buffer, body io.Reader) (int64, bool, error) {
-	s.enter()
-	defer s.leave()
+	defer s.leave(s.enter())
 	src := &source{ctx: ctx, r: body}
 	_, err := buf.ReadFrom(io.LimitReader(src, int64(s.o.MaxBodyInline)+1))
 	if err != nil {

@@ -128,6 +128,7 @@ type Store struct {
 	dir    string
 	db     *bolt.DB
 	opened os.FileInfo // of queue.db
+	born   time.Time
 
 	openedJournal os.FileInfo // nil: open for reading only
 	spool         spool
@@ -137,7 +138,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	pending []*op
-	reading int // puts that are reading their body: the committer may wait for them
+	reading arrivals // puts that are reading their body: the committer may wait for them
 	closed  bool
 	wake    chan struct{} // capacity 1: the committer should look again
 	stopped chan struct{} // closed when the committer has ended
@@ -166,7 +167,7 @@ var _ queue.Store = (*Store)(nil)
 // has been changed.
 func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
-	s := &Store{o: o, dir: dir, wake: make(chan struct{}, 1), stopped: make(chan struct{}), leases: newLeases()}
+	s := &Store{o: o, dir: dir, born: time.Now(), wake: make(chan struct{}, 1), stopped: make(chan struct{}), leases: newLeases()}
 	s.spool = spool{dir: filepath.Join(dir, spoolName), disk: o.disk, step: o.Step}
 	if !o.ReadOnly {
 		if err := makeFolder(dir, o.disk); err != nil {
