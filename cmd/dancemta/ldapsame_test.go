@@ -3,7 +3,7 @@
 package main
 
 import (
-	"strconv"
+	"fmt"
 	"testing"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -55,7 +55,7 @@ func (p *pair) same(what string, op *ber.Packet, controls ...*ber.Packet) int {
 // shown is the end of what was answered.
 func shown(all []answered) string {
 	last := all[len(all)-1]
-	return ber.DecodePacket(last.op).Data.String() + "\nof " + strconv.Itoa(len(all)) + ", result " + strconv.Itoa(code(last)) + " " + last.text()
+	return fmt.Sprintf("%d answers, result %d %.80q, controls %x", len(all), code(last), last.text(), last.controls)
 }
 
 // request is one operation, with its controls and the result that slapd gives.
