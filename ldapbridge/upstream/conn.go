@@ -61,6 +61,7 @@ type conn struct {
 	last       int32       // ID
 	stray      int         // how many replies to abandoned operations may still come
 	delivering bool        // the reader is with the sink
+	settled    *sync.Cond  // it has come back; nil: nobody waits for that
 	returned   bool        // … and puts the connection back afterwards
 	active     time.Time
 	why        error // set: closed

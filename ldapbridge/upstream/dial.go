@@ -89,6 +89,17 @@ func (p *Pool) prepare(ctx context.Context, i int) (*conn, error) {
 	return c, nil
 }
 
+// tlsConfig is the same for all connections to a server, which are many.
+func (o Options) tlsConfig(s Server) *tls.Config {
+	return &tls.Config{
+		// The certificate must name the server that was configured, by the roots that
+		// were configured; so crypto/tls checks both.
+		ServerName: s.Name, RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
+		// Whatever CAs the server hints at: it shall see who we are.
+		GetClientCertificate: o.Certificate,
+	}
+}
+
 // introduce proves the server, and ourselves.
 func (c *conn) introduce(ctx context.Context, s Server) error {
 	if s.Transport == StartTLS {
@@ -98,14 +109,7 @@ func (c *conn) introduce(ctx context.Context, s Server) error {
 	}
 	advice := adviceUnix
 	if s.Transport != Unix {
-		o := c.pool.o
-		// The certificate must name the server that was configured, by the roots that
-		// were configured; so crypto/tls checks both.
-		secure := tls.Client(c.gate, &tls.Config{
-			ServerName: s.Name, RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
-			// Whatever CAs the server hints at: it shall see who we are.
-			GetClientCertificate: o.Certificate,
-		})
+		secure := tls.Client(c.gate, c.pool.tls[c.server])
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return &stepError{"TLS", adviceTLS, err}
 		}

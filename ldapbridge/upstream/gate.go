@@ -3,7 +3,6 @@ package upstream
 import (
 	"net"
 	"sync"
-	"time"
 )
 
 // burst is what is read at once while a server has more than asked for.
@@ -12,29 +11,16 @@ const burst = 32 << 10
 // bursts are buffers for that; a quiet connection has none.
 var bursts = sync.Pool{New: func() any { return new([burst]byte) }}
 
-// gate is the socket below TLS. While its reader is not patient, a read that would
-// wait fails instead, so that one sees whether TLS has octets left: crypto/tls
+// gate is the socket below TLS. While its reader is hasty, a read that would wait
+// fails instead, so that one sees whether TLS has octets left: crypto/tls
 // itself cannot be asked. It belongs to the one reader.
 type gate struct {
 	net.Conn
-	patient patience
-	full    bool         // the last read filled what it had: there is more
-	ahead   *[burst]byte // what was read ahead
-	r, w    int
+	hasty bool
+	full  bool         // the last read filled what it had: there is more
+	ahead *[burst]byte // what was read ahead
+	r, w  int
 }
-
-// patience is how long a read may wait.
-type patience uint8
-
-const (
-	patient patience = iota // until the deadline
-	brief                   // for what is on its way
-	none
-)
-
-// moment is brief: a server writes an entry, and some microseconds later the end of
-// the search.
-const moment = 100 * time.Microsecond
 
 // wouldWait is temporary: crypto/tls goes on after it.
 type wouldWait struct{}
@@ -53,11 +39,8 @@ func (g *gate) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	switch g.patient {
-	case none:
+	if g.hasty {
 		return 0, wouldWait{}
-	case brief:
-		g.Conn.SetReadDeadline(time.Now().Add(moment))
 	}
 	if !g.full || len(b) >= burst {
 		n, err := g.Conn.Read(b)

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"dancemta/ldapbridge/message"
@@ -153,8 +154,9 @@ func (l *Lease) send(ctx context.Context, m message.Message, controls []byte, r 
 	return nil
 }
 
-// Abandon gives an operation up, by the client's message ID: there will be no
-// reply. Of what is not outstanding there is nothing to do (RFC 4511 4.11).
+// Abandon gives an operation up, by the client's message ID. When it returns, nothing
+// of it comes to the sink any more: from the next reply of anything on the client may
+// use the ID again (RFC 4511 4.1.1.1). Of what is not outstanding there is nothing to do (RFC 4511 4.11).
 func (l *Lease) Abandon(ctx context.Context, id int32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -171,7 +173,20 @@ func (l *Lease) Abandon(ctx context.Context, id int32) error {
 		c.fail(err)
 		return ErrGone
 	}
+	c.settle()
 	return nil
+}
+
+// settle waits until what was collected has been delivered.
+func (c *conn) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.delivering && c.settled == nil {
+		c.settled = sync.NewCond(&c.mu)
+	}
+	for c.delivering {
+		c.settled.Wait()
+	}
 }
 
 // Outstanding is how many operations have no final reply.

@@ -15,8 +15,7 @@ type replier struct {
 	c      *conn
 	limits message.Limits
 	*buffers
-	done     []Done
-	deadline time.Time // of the messages that are read
+	done []Done
 }
 
 // buffers are what a connection has only while something comes.
@@ -45,8 +44,7 @@ func (r *replier) collect() error {
 	r.out, r.done = r.out[:0], r.done[:0]
 	// The deadline that await had may come in the middle of a message. Of a connection
 	// that has ended the rest is read all the same.
-	r.deadline = time.Now().Add(r.c.pool.o.Silence)
-	r.c.gate.SetReadDeadline(r.deadline)
+	r.c.gate.SetReadDeadline(time.Now().Add(r.c.pool.o.Silence))
 	for {
 		m, err := message.ReadInto(r.message, r.c.in, r.limits)
 		if errors.Is(err, message.ErrTooBig) {
@@ -59,27 +57,21 @@ func (r *replier) collect() error {
 		if err := r.take(m); err != nil {
 			return err
 		}
-		if len(r.out) >= batch || !r.more(m.Tag().IsFinal()) {
+		if len(r.out) >= batch || !r.more() {
 			return nil
 		}
 	}
 }
 
-// more reports whether a further message has begun to come. Behind one that is not the
-// last of its operation one follows, and it is worth a moment to send both at once.
-func (r *replier) more(final bool) bool {
+// more reports whether a further message has begun to come. Waiting a moment for the
+// end of a search behind its entry was tried: the timer costs more than it saves.
+func (r *replier) more() bool {
 	if r.c.in.Buffered() > 0 {
 		return true
 	}
-	g := r.c.gate
-	if g.patient = brief; final {
-		g.patient = none
-	}
+	r.c.gate.hasty = true
 	_, err := r.c.in.Peek(1)
-	if !final {
-		g.SetReadDeadline(r.deadline)
-	}
-	g.patient = patient
+	r.c.gate.hasty = false
 	return err == nil
 }
 
@@ -194,6 +186,9 @@ func (r *replier) deliver() error {
 func (c *conn) delivered(err error) error {
 	c.mu.Lock()
 	c.delivering, c.active = false, time.Now()
+	if c.settled != nil {
+		c.settled.Broadcast()
+	}
 	if err != nil && len(c.ops) > 0 {
 		c.mu.Unlock()
 		return err

@@ -131,7 +131,7 @@ func TestSilence(t *testing.T) {
 		if why := s.lost(t); !errors.Is(why, errSilent) {
 			t.Error(why)
 		}
-		if took := time.Since(began); took.Round(time.Second) != 3*50*time.Second+time.Minute || len(s.writes) != 3 {
+		if took := time.Since(began); took != 3*50*time.Second+time.Minute || len(s.writes) != 3 {
 			t.Errorf("after %v, %d entries", took, len(s.writes))
 		}
 	})
@@ -186,7 +186,7 @@ func TestSlowClient(t *testing.T) {
 		l := lease(t, p, slow)
 		send(t, l, search(1))
 		synctest.Wait()
-		if written > batch/1000 {
+		if written > 3 {
 			t.Errorf("%d entries are somewhere between", written)
 		}
 		other := lease(t, p, quick)

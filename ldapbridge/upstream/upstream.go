@@ -134,6 +134,7 @@ const (
 // Pool is all connections to the servers. Its methods may be called at once.
 type Pool struct {
 	o      Options
+	tls    []*tls.Config // by server
 	places chan struct{} // one for each lease
 	wait   sync.WaitGroup
 
@@ -177,8 +178,12 @@ func New(o Options) (*Pool, error) {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
+	var configs []*tls.Config
+	for _, s := range o.Servers {
+		configs = append(configs, o.tlsConfig(s))
+	}
 	return &Pool{
-		o: o, places: make(chan struct{}, o.Connections),
+		o: o, tls: configs, places: make(chan struct{}, o.Connections),
 		health: make([]health, len(o.Servers)), all: map[*conn]struct{}{},
 	}, nil
 }
