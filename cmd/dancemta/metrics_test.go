@@ -76,6 +76,10 @@ func demoWithMetrics(t *testing.T) *demo {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.net.Close() })
+	if d.ldap, err = d.net.StartDirectory(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.ldap.Close() })
 	if err := d.prepare(); err != nil {
 		t.Fatal(err)
 	}

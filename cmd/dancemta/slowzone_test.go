@@ -91,6 +91,10 @@ func TestSlowZoneStopsNobodyElse(t *testing.T) {
 	}
 	defer n.Close()
 	d := &demo{dir: t.TempDir(), net: n, out: &transcript{w: io.Discard}}
+	if d.ldap, err = d.net.StartDirectory(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.ldap.Close() })
 	if err := d.prepare(); err != nil {
 		t.Fatal(err)
 	}
