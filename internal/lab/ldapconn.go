@@ -52,8 +52,8 @@ const (
 	oidStartTLS             = "1.3.6.1.4.1.1466.20037"
 	oidWhoAmI               = "1.3.6.1.4.1.4203.1.11.3"
 
-	protocolVersion  int64 = 3
-	maxPagedSearches       = 16 // of one connection; a forgotten one costs its position alone
+	protocolVersion  = int64(3)
+	maxPagedSearches = 16 // of one connection; a forgotten one costs its position alone
 )
 
 // directoryConn is one session of a Directory.

@@ -69,6 +69,8 @@ func (s *Slapd) Start() error {
 	// That it is starting is the last that it says: it listens a moment later, at all
 	// places one after the other.
 	last := time.Now().Add(startTimeout)
+	look := time.NewTicker(slapdLook)
+	defer look.Stop()
 	for {
 		conn, err := net.Dial("unix", s.Socket)
 		if err == nil {
@@ -77,7 +79,7 @@ func (s *Slapd) Start() error {
 		if time.Now().After(last) {
 			return errors.Join(fmt.Errorf("slapd does not listen: %w", err), s.Stop())
 		}
-		time.Sleep(slapdLook)
+		<-look.C
 	}
 }
 
