@@ -61,8 +61,8 @@ fuzz: ## every fuzz target for FUZZTIME
 	xargs -P 2 -L 1 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 $$0 2>&1) && \
 		echo "ok   $$0 $$1" || { echo "FAIL $$0 $$1"; echo "$$out"; exit 255; }'
 
-figures: ## the whole server beside Postfix, where that is installed and we are root; FIGURETIME each
-	DANCEMTA_FIGURES=$(FIGURETIME) $(GO) test -count=1 -v -timeout 1800s -run '^TestFigures$$' ./cmd/dancemta
+figures: ## the whole server beside Postfix, where that is installed and we are root, and beside slapd; FIGURETIME each
+	DANCEMTA_FIGURES=$(FIGURETIME) $(GO) test -count=1 -v -timeout 1800s -run '^Test(LDAP)?Figures$$' ./cmd/dancemta
 
 bench: $(if $(filter .,$(BENCH)),figures) ## figures and all benchmarks, or those that BENCH names
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 1800s ./...
