@@ -140,7 +140,9 @@ func (c *conn) abandon(l *Lease, id int32) (ours, target int32, ok bool) {
 	return c.last, target, true
 }
 
-// write sends what is in out. After a failure the connection is of no use.
+// write sends what is in out. After a failure the connection is of no use. The deadline
+// stays: should TLS have to answer a KeyUpdate behind it, the next write fails before
+// anything of it is sent, and its client takes another connection.
 func (c *conn) write() error {
 	c.gate.SetWriteDeadline(time.Now().Add(c.pool.o.Write))
 	_, err := c.net.Write(c.out)
