@@ -209,7 +209,7 @@ func (f *ldapFigures) compare(name string, conns int) {
 // what is measured is not what the collector has yet to find.
 const collectEnv = "DANCEMTA_COLLECT"
 
-func init() {
+func collectWhenAsked() {
 	if os.Getenv(collectEnv) == "" {
 		return
 	}
@@ -228,8 +228,8 @@ func (f *ldapFigures) memory() float64 {
 	f.t.Helper()
 	must(f.t, syscall.Kill(f.bridge.pid, syscall.SIGUSR2))
 	least := f.bridge.memory(f.t)
-	for range 20 { // it says nothing when it is done
-		time.Sleep(50 * time.Millisecond)
+	// It says nothing when it is done.
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		least = min(least, f.bridge.memory(f.t))
 	}
 	return least
@@ -247,7 +247,7 @@ func (f *ldapFigures) idle() {
 		}
 	}
 	leased := f.memory()
-	time.Sleep(ldapFigureSilence)
+	<-time.After(ldapFigureSilence)
 	each := func(octets float64) float64 { return (octets - before) / ldapFigureIdle / 1024 }
 	fmt.Printf("%d bound connections, each with one to slapd: %.0f KiB each; after half a minute: %.0f KiB\n", ldapFigureIdle, each(leased), each(f.memory()))
 }

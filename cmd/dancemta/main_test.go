@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		collectWhenAsked()
 		os.Exit(executeChild(ctx, arguments(os.Args)))
 	}
 	os.Setenv(childEnv, "1") // for every process that the tests start

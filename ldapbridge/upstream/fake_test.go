@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -83,8 +84,11 @@ func (c *fakeConn) run() {
 			return
 		}
 		if m.Tag() == message.BindRequest {
-			if c.f.bind != nil {
-				c.f.bind(c, m)
+			c.f.mu.Lock()
+			bind := c.f.bind
+			c.f.mu.Unlock()
+			if bind != nil {
+				bind(c, m)
 			} else {
 				c.say(result(m.ID, message.BindResponse, message.Success))
 			}
@@ -104,6 +108,13 @@ func (c *fakeConn) run() {
 			return
 		}
 	}
+}
+
+// binds sets how binds are answered.
+func (f *fake) binds(answer func(c *fakeConn, m message.Message)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bind = answer
 }
 
 // down names the servers that take no bind.
@@ -238,6 +249,18 @@ func lease(t *testing.T, p *Pool, s Sink) *Lease {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// settled waits until no lease is under way: a connection comes back when its client has
+// what was said to him, a moment after he has seen it.
+func settled(t *testing.T, p *Pool) {
+	t.Helper()
+	for p.Stats().Leased > 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("a lease does not end")
+		}
+		runtime.Gosched()
+	}
 }
 
 func send(t *testing.T, l *Lease, m message.Message) {

@@ -68,6 +68,7 @@ func TestReturn(t *testing.T) {
 		c.use(t, l, s)
 		l.Return()
 		l.Return() // once is enough
+		settled(t, p)
 		next := lease(t, p, newClient())
 		if kept := f.connections() == 1; kept != c.kept {
 			t.Errorf("%s: kept %v", c.name, kept)
@@ -271,7 +272,7 @@ func TestOneFindsOut(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		f.refuse = nil
-		f.bind = func(*fakeConn, message.Message) {} // it takes connections, and says nothing
+		f.binds(func(*fakeConn, message.Message) {}) // it takes connections, and says nothing
 		waited := make(chan error)
 		go func() {
 			_, err := p.Lease(t.Context(), newClient())
@@ -292,7 +293,7 @@ func TestOneFindsOut(t *testing.T) {
 		if _, err := p.Lease(gone, newClient()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		f.bind = nil
+		f.binds(nil)
 		lease(t, p, newClient()).Return()
 	})
 }
@@ -331,11 +332,13 @@ func TestIdle(t *testing.T) {
 		send(t, l, search(1))
 		s.finished(t, 1)
 		l.Return() // and is not kept
+		settled(t, p)
 		if st := p.Stats(); st != (Stats{}) || f.connections() != 4 {
 			t.Errorf("%+v, %d connections", st, f.connections())
 		}
 		l = lease(t, p, s)
 		l.Return()
+		settled(t, p)
 		p.Renew()
 		synctest.Wait()
 		if st := p.Stats(); st != (Stats{}) || len(p.all) != 0 {

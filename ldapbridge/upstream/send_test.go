@@ -196,6 +196,7 @@ func TestAbandonAndCancel(t *testing.T) {
 		t.Errorf("got %x, want %x", got, want)
 	}
 	l.Return()
+	settled(t, p)
 	next := lease(t, p, newClient())
 	defer next.Return()
 	if f.connections() != 1 {

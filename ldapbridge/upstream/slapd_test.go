@@ -189,6 +189,7 @@ func TestSlapdCancel(t *testing.T) {
 		t.Errorf("%v", sink.done)
 	}
 	l.Return()
+	settled(t, p)
 	if st := p.Stats(); st.Idle != 1 {
 		t.Errorf("%+v", st)
 	}
