@@ -16,7 +16,7 @@ const (
 
 // lead is a message whose beginning has been read.
 type lead struct {
-	head []byte // with the header, or as much of it as fits
+	head []byte // with the header, or as much of it as fits; nil once it was read
 	rest io.Reader
 	err  error // what ended the reading of head
 	at   int
@@ -53,7 +53,9 @@ func headerEnd(b []byte, from int) int {
 func (l *lead) Read(p []byte) (int, error) {
 	if l.at < len(l.head) {
 		n := copy(p, l.head[l.at:])
-		l.at += n
+		if l.at += n; l.at == len(l.head) {
+			l.head, l.at = nil, 0 // of no use any more, while a body may take its time
+		}
 		return n, nil
 	}
 	if l.err != nil {

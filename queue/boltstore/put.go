@@ -90,19 +90,28 @@ func room(d disk, dir string, want, inodes uint64) error {
 	return nil
 }
 
+// usualBody is what most bodies have less than: the memory for it grows with them. It
+// is less than half of what bodies in the store may have.
+const usualBody = 16 << 10
+
 // readBody reads body into buf, or into a spool file when it is longer than
 // MaxBodyInline; buf is then of no meaning. Errors of body come out untouched.
 func (s *Store) readBody(ctx context.Context, id queue.ID, buf *bytes.Buffer, body io.Reader) (int64, bool, error) {
 	defer s.leave(s.enter())
 	src := &source{ctx: ctx, r: body}
-	_, err := buf.ReadFrom(io.LimitReader(src, int64(s.o.MaxBodyInline)+1))
+	inline := int64(s.o.MaxBodyInline) + 1
+	_, err := buf.ReadFrom(io.LimitReader(src, min(inline, usualBody)))
+	if rest := inline - int64(buf.Len()); err == nil && buf.Len() >= usualBody && rest > 0 {
+		buf.Grow(int(rest) + bytes.MinRead) // at once: doubled again it would be twice what a body may have
+		_, err = buf.ReadFrom(io.LimitReader(src, rest))
+	}
 	if err != nil {
 		return 0, false, err
 	}
 	if buf.Len() <= s.o.MaxBodyInline {
 		return int64(buf.Len()), false, nil
 	}
-	n, err := s.spool.write(id, io.MultiReader(buf, src))
+	n, err := s.spool.write(id, buf.Bytes(), src)
 	if err == nil {
 		return n, true, nil
 	}

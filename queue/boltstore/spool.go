@@ -35,14 +35,14 @@ func (p *spool) path(id queue.ID) string { return filepath.Join(p.dir, string(id
 
 // write makes a durable file of r: write, flush, rename, flush the folder.
 // On an error nothing is left behind.
-func (p *spool) write(id queue.ID, r io.Reader) (n int64, err error) {
+func (p *spool) write(id queue.ID, first []byte, r io.Reader) (n int64, err error) {
 	tmp := p.path(id) + tmpSuffix
 	p.step("spool create")
 	f, err := p.disk.Create(tmp)
 	if err != nil {
 		return 0, err
 	}
-	n, err = p.fill(f, r)
+	n, err = p.fill(f, first, r)
 	if err == nil {
 		err = p.publish(id, tmp)
 	}
@@ -53,10 +53,13 @@ func (p *spool) write(id queue.ID, r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-func (p *spool) fill(f file, r io.Reader) (n int64, err error) {
+func (p *spool) fill(f file, first []byte, r io.Reader) (n int64, err error) {
 	p.step("spool write")
-	n, err = io.Copy(onlyWriter{f}, r)
+	written, err := f.Write(first)
 	if err == nil {
+		n, err = io.CopyBuffer(onlyWriter{f}, r, first[:cap(first)]) // its memory is free now
+	}
+	if n += int64(written); err == nil {
 		p.step("spool fsync")
 		// Without room only this file is lost, and nobody was told of it.
 		if err = f.Sync(); err != nil && !noRoom(err) {
