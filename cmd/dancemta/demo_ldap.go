@@ -12,6 +12,7 @@ import (
 // Results of LDAP that the chapter waits for. RFC 4511 A.1, RFC 4513 5.2.3
 const (
 	ldapSuccess           = 0
+	ldapNoSuchMethod      = 7
 	ldapNoSuchObject      = 32
 	ldapInappropriateAuth = 48
 	ldapInsufficient      = 50
@@ -97,7 +98,25 @@ func (d *demo) reads(ctx context.Context, c *lab.Client) error {
 		return err
 	}
 	d.out.promise(code == ldapNoSuchObject && len(seen) == 0, "what it shares with %s does not exist for him, whatever another %s may see", other, uid)
-	return nil
+	return d.mayNot(s, want[0])
+}
+
+// mayNot: what his rule does not have, and what nobody has.
+func (d *demo) mayNot(s *lab.DirectoryClient, dn string) error {
+	code, err := s.Replace(dn, "description", "free of charge")
+	if err != nil {
+		return err
+	}
+	d.out.say("     C: modify %s\n     S: %s", dn, lab.ResultText(code))
+	d.out.promise(code == ldapInsufficient, "he may read, and not change")
+	if code, err = s.BindPassword("cn=admin,"+lab.DirectorySuffix, "secret"); err != nil {
+		return err
+	}
+	d.out.say("     C: bind cn=admin with a password\n     S: %s", lab.ResultText(code))
+	d.out.promise(code == ldapNoSuchMethod, "no password opens anything")
+	_, code, err = d.search(s, lab.DirectorySuffix)
+	d.out.promise(code == ldapInsufficient, "and who has tried is nobody until he binds again")
+	return err
 }
 
 // turnedAway: who is nobody, and who cannot be known now.

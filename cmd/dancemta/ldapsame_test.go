@@ -54,6 +54,9 @@ func (p *pair) same(what string, op *ber.Packet, controls ...*ber.Packet) int {
 
 // shown is the end of what was answered.
 func shown(all []answered) string {
+	if len(all) == 0 {
+		return "no answer"
+	}
 	last := all[len(all)-1]
 	return fmt.Sprintf("%d answers, result %d %.80q, controls %x", len(all), code(last), last.text(), last.controls)
 }
