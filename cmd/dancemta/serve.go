@@ -39,9 +39,10 @@ func newServe() *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server in the foreground; the log goes to standard error.
 
-SIGHUP reads rules, relay domains, recipient files, the certificate, DKIM keys, the
-trust anchors and the log level again; a mistake in them keeps the old ones. SIGTERM stops: sessions may
-end their message, deliveries too, the queue stays on disk.`,
+SIGHUP reads rules (of the LDAP bridge, too), relay domains, recipient files, the
+certificates, DKIM keys, the trust anchors and the log level again; a mistake in them
+keeps the old ones. SIGTERM stops: sessions may end their message or their LDAP
+operations, deliveries too, the queue stays on disk.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return serve(c.Context(), path, c.ErrOrStderr(), boltstore.Options{})
