@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"dancemta/internal/lab"
 )
@@ -99,11 +98,9 @@ func directWire(t *testing.T, n *lab.Internet, s *lab.Slapd) *ldapWire {
 	return w
 }
 
-func TestSlapdOfTheExample(t *testing.T) {
+func TestOracleSlapdOfTheExample(t *testing.T) {
 	needSlapd(t)
-	n, err := lab.NewInternet(time.Now())
-	must(t, err)
-	t.Cleanup(func() { must(t, n.Close()) })
+	n := newInternet(t)
 	s := newSlapd(t, n)
 	w := directWire(t, n, s)
 	// The gateway itself may do nothing: who forgets the control reads nothing.
