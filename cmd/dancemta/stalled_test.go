@@ -182,12 +182,15 @@ func (h *honest) stall(b *testing.B) (stop func()) {
 	b.Helper()
 	address := h.server.addresses["relay"]
 	ctx, cancel := context.WithCancel(b.Context())
+	dialing := make(chan struct{}, 50) // fewer than the kernel keeps waiting
 	var placed, all sync.WaitGroup
 	placed.Add(stalledConnections)
 	for i := range stalledConnections {
 		all.Go(func() {
 			for first := true; ctx.Err() == nil; first = false {
+				dialing <- struct{}{}
 				conn, err := newStalled(address, stalls[i%len(stalls)])
+				<-dialing
 				if first {
 					placed.Done()
 				}
@@ -203,9 +206,6 @@ func (h *honest) stall(b *testing.B) (stop func()) {
 				conn.Close()
 			}
 		})
-		if i%50 == 49 { // fewer than the kernel keeps waiting
-			time.Sleep(time.Millisecond)
-		}
 	}
 	placed.Wait()
 	return func() { cancel(); all.Wait() }
