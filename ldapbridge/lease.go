@@ -3,6 +3,7 @@ package ldapbridge
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"dancemta/ldapbridge/message"
 	"dancemta/ldapbridge/upstream"
@@ -14,18 +15,14 @@ import (
 type lease struct {
 	*upstream.Lease
 	conn *conn
-	// Under conn.writing:
-	dead bool // the client has gone on without it: what comes is for nobody
-	lost bool // the server has
+	lost atomic.Bool // the server has gone
+	dead bool        // the client has gone on without it: what comes is for nobody; under conn.writing
 }
 
 // attach returns the lease of this connection, which begins if there is none.
 func (c *conn) attach() (*lease, error) {
 	if c.lease != nil {
-		c.writing.Lock()
-		lost := c.lease.lost
-		c.writing.Unlock()
-		if !lost {
+		if !c.lease.lost.Load() {
 			return c.lease, nil
 		}
 		c.detach()
@@ -87,9 +84,9 @@ func (l *lease) pass(octets []byte) (passed bool, err error) {
 // Lost tells the client of operations that the server will not answer any more.
 func (l *lease) Lost(open []upstream.Operation, why error) {
 	c := l.conn
+	l.lost.Store(true)
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	l.lost = true
 	if l.dead {
 		return
 	}
