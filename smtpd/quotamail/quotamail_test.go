@@ -47,7 +47,11 @@ func newScene(t *testing.T) *scene {
 			s.mails, s.at = append(s.mails, string(m)), append(s.at, time.Now())
 			return "ID", nil
 		},
-		Count:  func(result string) { s.counts[result]++ },
+		Count: func(result string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.counts[result]++
+		},
 		Logger: slog.New(slog.NewTextHandler(&s.log, nil)),
 	})
 	if err != nil {
@@ -59,6 +63,12 @@ func newScene(t *testing.T) *scene {
 	wait.Go(func() { n.Run(ctx) })
 	s.stop = func() { cancel(); wait.Wait() }
 	return s
+}
+
+func (s *scene) fails(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
 }
 
 func (s *scene) used(account string, per time.Duration) {
@@ -166,11 +176,11 @@ func TestNoMoreThan(t *testing.T) {
 func TestQueueIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t)
-		s.fail = errors.New("disk full")
+		s.fails(errors.New("disk full"))
 		s.used("user rick@example.test", time.Hour)
 		s.after(gather, 0)
 		s.used("user summer@example.test", time.Hour)
-		s.fail = nil
+		s.fails(nil)
 		s.after(2*pause, 1)
 		if m := s.mails[0]; !strings.Contains(m, "user rick@") || !strings.Contains(m, "user summer@") || s.counts["failed"] != 1 {
 			t.Errorf("%v %s", s.counts, m)
