@@ -77,7 +77,7 @@ const (
 	bindExternal  = "external"
 	bindAnonymous = "anonymous"
 	bindSimple    = "simple"
-	bindOther     = "other"
+	bindOther     = "unknown"
 )
 
 // Binds are the ways to bind.

@@ -312,11 +312,19 @@ func TestMetricsKnowAllWords(t *testing.T) {
 	for _, op := range []ldapmessage.Op{ldapmessage.SearchRequest, ldapmessage.CompareRequest, ldapmessage.AddRequest, ldapmessage.ModifyRequest,
 		ldapmessage.DeleteRequest, ldapmessage.ModifyDNRequest, ldapmessage.ExtendedRequest} {
 		for _, code := range ldapmessage.Codes() {
-			p.ldapCounters().Operation(op.String(), code)
+			if code != ldapmessage.Other { // which has the name of what is not known
+				p.ldapCounters().Operation(op.String(), code)
+			}
 		}
 	}
 	for _, event := range []string{upstream.EventConnected, upstream.EventFailed, upstream.EventLost, upstream.EventBusy, upstream.EventUnavailable} {
 		p.countUpstream()(event)
+	}
+	for _, question := range []string{"user", "recipient", "password"} {
+		for _, result := range []string{"found", "none", "trouble"} {
+			m.Directory(question, result, true)
+			m.Directory(question, result, false)
+		}
 	}
 	p.countNotices()("queued")
 	p.countNotices()("failed")
@@ -335,6 +343,7 @@ func loginEachWay(c smtpd.Counters, word string) {
 	c.Login("external", word)
 	c.Login("implicit", word)
 	c.Login("proxy", word)
+	c.Login("plain", word)
 }
 
 func TestCheckOfMetrics(t *testing.T) {

@@ -57,7 +57,7 @@ var (
 	noticed   = label{"result", []string{"queued", "failed"}}
 	queued    = label{"state", []string{"new", "active", "deferred", "held"}}
 
-	ldapHow   = label{"how", []string{"external", "anonymous", "simple", "other"}}
+	ldapHow   = label{"how", []string{"external", "anonymous", "simple", "unknown"}}
 	ldapBinds = label{"result", []string{"success", "protocolError", "authMethodNotSupported", "unavailableCriticalExtension",
 		"confidentialityRequired", "inappropriateAuthentication", "invalidCredentials", "unavailable", "unwillingToPerform", other}}
 	ldapKinds   = label{"operation", []string{"search", "compare", "add", "modify", "delete", "modify_dn", "extended"}}
