@@ -115,6 +115,10 @@ func (c *conn) forward(m message.Message, op []byte, p permission) error {
 	if c.conns.Draining() {
 		return c.refuseOp(m, refusal{outcome: goingDownNow, rights: p.rights})
 	}
+	// What the server reads otherwise than we do could hide the control behind it.
+	if err := message.CheckRequest(op); err != nil {
+		return c.refuseOp(m, refusal{outcome: syntax, rights: p.rights, err: err})
+	}
 	out := message.Message{ID: m.ID, Op: op}
 	if len(p.controls) > 0 {
 		out.Controls = message.AppendControls(nil, p.controls...)

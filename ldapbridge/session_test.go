@@ -166,6 +166,16 @@ func TestSyntax(t *testing.T) {
 		if got := client.code([]byte(element(0x63, "\x0a\x01\x00"))); got != message.ProtocolError {
 			t.Errorf("a search: %v", got)
 		}
+		for _, op := range []string{
+			element(0x63, element(4, people), "\x0a\x01\x02\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00", element(0xa3, element(4, "uid")), element(0x30)), // an assertion without a value
+			element(0x63, element(4, people), "\x0a\x01\x02\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00", element(0x87, "uid"), element(0x30), element(0xa0)),
+			element(0x6e, element(4, people), element(0x30, element(4, "uid"), element(4, "x")), element(4, "x")),
+			element(0x6c, element(4, "cn=x"), element(4, "cn=y")),
+		} {
+			if got := client.code([]byte(op)); got != message.ProtocolError {
+				t.Errorf("% x: %v", op, got)
+			}
+		}
 		client.last++
 		client.write(message.AppendMessage(nil, client.last, compareOp(people), []byte(element(0xa0, "\x04\x00"))))
 		if got := client.take(); len(got) != 1 || got[0].Tag() != message.CompareResponse {
