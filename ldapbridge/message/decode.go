@@ -110,10 +110,10 @@ func (f *parts) integer(tag byte) (int32, error) {
 	return number(value)
 }
 
-// boolean reads a BOOLEAN. RFC 4511 5.1 has 0xff for TRUE; other readers take every
-// other octet for it, so that none of them may pass.
+// boolean reads a BOOLEAN. RFC 4511 5.1 wants 0xff for TRUE, and yet a library that
+// many clients use sends 1; every octet but 0 is TRUE to BER, and to servers.
 func boolean(value []byte) (bool, error) {
-	if len(value) != 1 || value[0] != 0 && value[0] != 0xff {
+	if len(value) != 1 {
 		return false, fmt.Errorf("%w: boolean % .8x", ErrMalformed, value)
 	}
 	return value[0] != 0, nil

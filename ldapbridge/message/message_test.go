@@ -188,7 +188,7 @@ func TestControls(t *testing.T) {
 		{"said not to be", "a0 0a 30 08 04 03 31 2e 32 01 01 00", []Control{{OID: "1.2"}}, nil},
 		{"an empty value", "a0 09 30 07 04 03 31 2e 32 04 00", []Control{{OID: "1.2", Value: []byte{}, HasValue: true}}, nil},
 		{"critical with a value", "a0 0d 30 0b 04 03 31 2e 32 01 01 ff 04 01 78", []Control{{OID: "1.2", Critical: true, Value: []byte("x"), HasValue: true}}, nil},
-		{"neither true nor false", "a0 0a 30 08 04 03 31 2e 32 01 01 01", nil, ErrMalformed},
+		{"TRUE as 1, which go-asn1-ber writes", "a0 0a 30 08 04 03 31 2e 32 01 01 01", []Control{{OID: "1.2", Critical: true}}, nil},
 		{"a boolean of two octets", "a0 0b 30 09 04 03 31 2e 32 01 02 00 ff", nil, ErrMalformed},
 		{"the value before", "a0 0c 30 0a 04 03 31 2e 32 04 00 01 01 ff", nil, ErrMalformed},
 		{"twice", "a0 0e 30 05 04 03 31 2e 32 30 05 04 03 31 2e 32", nil, ErrMalformed},
