@@ -170,7 +170,7 @@ func sentOutcome(err error) outcome {
 		return crowded
 	case errors.Is(err, upstream.ErrUnknown):
 		return nothingToCancel
-	case errors.Is(err, upstream.ErrControl):
+	case errors.Is(err, upstream.ErrControl), errors.Is(err, upstream.ErrForm):
 		return syntax
 	case errors.Is(err, upstream.ErrOperation):
 		return unknownExtended

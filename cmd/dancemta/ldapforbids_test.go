@@ -68,6 +68,45 @@ func TestOracleBridgeForbids(t *testing.T) {
 	}
 }
 
+// TestOracleBridgeForm: an operation of another form never gets to slapd, which looks for
+// controls wherever it thinks that the operation ends: it would run as the bridge.
+func TestOracleBridgeForm(t *testing.T) {
+	needSlapd(t)
+	n := newInternet(t)
+	s := newSlapd(t, n)
+	direct := directWire(t, n, s)
+	rick := bridgedWire(t, n, newBridge(t, n, "ldaps://"+s.LDAPS), n.Rick)
+	all := func(filter *ber.Packet) *ber.Packet {
+		return asked{base: lab.DirectorySuffix, scope: 2, filter: filter}.op()
+	}
+	present := filterOf(t, "(objectClass=*)")
+	set := func(tag ber.Tag, of ...*ber.Packet) *ber.Packet {
+		return with(ber.Encode(ber.ClassContext, ber.TypeConstructed, tag, nil, ""), of...)
+	}
+	value := control("1.2.826.0.1.3344810.2.3", false, sequence().Bytes())
+	for _, r := range []struct {
+		what string
+		op   *ber.Packet
+	}{
+		{"a search with an element more", with(all(present), octets(""))},
+		{"a search with controls of its own", with(all(present), set(0, value))},
+		{"a filter that takes the attributes for its own", all(set(1, present, set(2)))},
+		{"a comparison with an element more", with(compareOp(dnOf(n.Rick), "telephoneNumber", "1"), octets(""))},
+		{"a change with an element more", with(modifyOp(dnOf(n.Rick), replaceValues, "telephoneNumber", "1"), octets(""))},
+	} {
+		// As slapd takes it, with the control of the bridge behind: the bridge itself finds
+		// nothing, and may change nothing.
+		switch got := code(direct.do(r.op, proxied("dn:"+dnOf(n.Rick)))[0]); got {
+		case 32, 50:
+		default:
+			t.Errorf("%s: slapd says %d, and seems to see the control", r.what, got)
+		}
+		if a := rick.do(r.op); len(a) != 1 || code(a[0]) != 2 {
+			t.Errorf("%s: %s", r.what, shown(a))
+		}
+	}
+}
+
 // TestOracleBridgeBinds: who is who, by RFC 4513 and 4532.
 func TestOracleBridgeBinds(t *testing.T) {
 	needSlapd(t)

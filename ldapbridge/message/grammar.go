@@ -81,9 +81,13 @@ func isNumber(value []byte) error {
 	return err
 }
 
+// isBoolean takes every octet, though RFC 4511 5.1 has two: libraries send 1 for TRUE,
+// and what is passed on here is the server's to read.
 func isBoolean(value []byte) error {
-	_, err := boolean(value)
-	return err
+	if len(value) != 1 {
+		return fmt.Errorf("%w: boolean % .8x", ErrMalformed, value)
+	}
+	return nil
 }
 
 // every is as many of them as there are, up to the parent's end.

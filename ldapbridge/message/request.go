@@ -157,7 +157,7 @@ func ParseSearch(op []byte) (s Search, err error) {
 		return s, err
 	}
 	attributes, err := c.next()
-	if err != nil || attributes.tag != tagSequence {
+	if err != nil || attributes.tag != tagSequence || !c.empty() {
 		return s, fmt.Errorf("%w: no attribute selection", ErrMalformed)
 	}
 	s.Filter, s.Attributes = filter.whole, attributes.whole

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"strings"
 
 	"dancemta/ldapbridge/message"
@@ -36,10 +37,14 @@ type request struct {
 }
 
 // inspect refuses what must not go upstream whatever the caller's rules say: it
-// would make the connection another one, or the rights other ones.
+// would make the connection another one, or the rights other ones; or it has another
+// form than RFC 4511 gives it, so that the server may not find our control behind it.
 func inspect(m message.Message) (r request, err error) {
 	if !forwarded(m.Tag()) {
 		return r, ErrOperation
+	}
+	if err := message.CheckRequest(m.Op); err != nil {
+		return r, fmt.Errorf("%w: %w", ErrForm, err)
 	}
 	if m.Tag() == message.ExtendedRequest {
 		x, err := message.ParseExtended(m.Op)

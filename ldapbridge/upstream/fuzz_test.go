@@ -107,7 +107,7 @@ func FuzzReplies(f *testing.F) {
 		if !one.begin(l) {
 			t.Fatal("it has ended")
 		}
-		for _, m := range []message.Message{search(10, paged("")), {ID: 11, Op: []byte{byte(message.ModifyRequest), 0}}, search(12)} {
+		for _, m := range []message.Message{search(10, paged("")), {ID: 11, Op: []byte{byte(message.ModifyRequest), 5, 4, 1, 'x', 0x30, 0}}, search(12)} {
 			if err := l.Send(t.Context(), m, ""); err != nil {
 				t.Fatal(err)
 			}

@@ -99,7 +99,11 @@ func TestSendRefuses(t *testing.T) {
 		{"nothing", op(), "", nil, ErrOperation},
 		{"StartTLS", op(message.ExtendedOp("1.3.6.1.4.1.1466.20037", nil)...), "", nil, ErrOperation},
 		{"Cancel with an ID of the client's", op(message.ExtendedOp("1.3.6.1.1.8", []byte{0x30, 3, 2, 1, 1})...), "", nil, ErrOperation},
-		{"an extended operation without a name", op(0x77, 0), "", nil, ErrOperation},
+		{"an extended operation without a name", op(0x77, 0), "", nil, ErrForm},
+		// Behind these slapd does not find our control, and runs them as the bridge.
+		{"an element too many", op(0x6e, 13, 4, 1, 'x', 0x30, 6, 4, 1, 'a', 4, 1, 'b', 4, 0), "", nil, ErrForm},
+		{"an element too many, extended", op(0x77, 7, 0x80, 3, '1', '.', '2', 4, 0), "", nil, ErrForm},
+		{"a part that is missing", op(0x66, 3, 4, 1, 'x'), "", nil, ErrForm},
 		{"proxied authorization of its own", with("2.16.840.1.113730.3.4.18"), "", nil, ErrControl},
 		{"the old proxied authorization", with("2.16.840.1.113730.3.4.12"), "", nil, ErrControl},
 		{"controls that are cut off", message.Message{ID: 7, Op: search(7).Op, Controls: []byte{0xa0, 5, 0x30}}, "", nil, ErrControl},

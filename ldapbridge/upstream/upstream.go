@@ -41,6 +41,8 @@ var (
 	ErrCrowded = errors.New("too many operations are outstanding")
 	// ErrOperation: no operation that a client may have sent upstream.
 	ErrOperation = errors.New("not an operation that is forwarded")
+	// ErrForm: not as RFC 4511 writes the operation: protocolError (2).
+	ErrForm = errors.New("not the form of the operation")
 	// ErrControl: the controls are broken, or ask for other rights themselves.
 	ErrControl = errors.New("controls that are not forwarded")
 	// ErrAuthzid: neither empty nor of the forms dn: and u: (RFC 4513 5.2.1.8).
