@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emersion/go-sasl"
+
 	"dancemta/internal/maillog"
 	"dancemta/queue"
 	"dancemta/smtpd/milter"
@@ -179,7 +181,10 @@ func (s *session) milterPeer(tx *transaction) milter.Peer {
 		}
 	}
 	if tx.auth {
-		p.How = "EXTERNAL"
+		p.How = sasl.External
+		if s.user.how == byPassword {
+			p.How = sasl.Plain
+		}
 	}
 	return p
 }

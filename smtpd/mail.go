@@ -25,17 +25,17 @@ type transaction struct {
 	discard  string              // the milter by whose word nobody gets the message
 	sender   mailaddr.Address
 	asked    asked
-	subject  policy.Subject // who sends; nobody until an identity is proved and needed
-	identity string         // the same for log and queue
-	auth     bool           // by AUTH
-	rule     string         // that let the last recipient through
-	anybody  bool           // somebody among rcpts gets mail from anybody
-	beyond   bool           // somebody among rcpts is not of our domains
-	network  bool           // by a rule for the network, without an identity
-	trouble  error          // why it is not known what rules may choose by
-	size     int64          // what the rule lets a message have; 0: as all
-	charged  bool           // the message has been taken from the quotas
-	taken    int            // RCPT commands accepted, repeated ones too
+	subject  policy.Subject  // who sends; nobody until an identity is proved and needed
+	identity string          // the same for log and queue
+	auth     bool            // by AUTH
+	rule     string          // that let the last recipient through
+	anybody  bool            // somebody among rcpts gets mail from anybody
+	beyond   bool            // somebody among rcpts is not of our domains
+	network  bool            // by a rule for the network, without an identity
+	trouble  error           // why it is not known what rules may choose by
+	size     int64           // what the rule lets a message have; 0: as all
+	charged  map[string]bool // the accounts of quotas from which the message has been taken
+	taken    int             // RCPT commands accepted, repeated ones too
 	rcpts    []queue.Recipient
 	known    map[mailaddr.Address]bool // rcpts
 }
@@ -72,7 +72,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) (err error) {
 			r.answer, r.detail = storeAnswer(err), err.Error() // RFC 1870 6.1
 			break
 		}
-		tx := &transaction{id: queue.NewID(), sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}}
+		tx := &transaction{id: queue.NewID(), sender: sender, asked: askedOf(opts), known: map[mailaddr.Address]bool{}, charged: map[string]bool{}}
 		r.sender = sender.ASCII()
 		if s.identify(tx, &r) && s.tellMilters(tx, &r) {
 			s.tx = tx
@@ -138,7 +138,7 @@ func (s *session) mayUseSender(tx *transaction, r *refusal) bool {
 	if !v.Allow {
 		return r.decided(v, tx)
 	}
-	if size := s.opts.Rules().Terms(tx.subject).Size; size > 0 && tx.asked.size > size {
+	if tx.size = s.opts.Rules().Terms(tx.subject).Size; tx.size > 0 && tx.asked.size > tx.size {
 		r.answer, r.rule = tooBig, v.Rule // RFC 1870 6.1
 		return false
 	}

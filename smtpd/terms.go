@@ -102,10 +102,11 @@ func (s *session) charge(tx *transaction, who policy.Subject, quotas []policy.Qu
 	var of []OverQuota
 	for _, q := range quotas {
 		key := q.Key(who)
-		if key == "" || q.Of == policy.Messages && tx.charged {
+		account := key + " " + q.Text()
+		if key == "" || q.Of == policy.Messages && tx.charged[account] {
 			continue
 		}
-		charges = append(charges, limit.Charge{Account: key + " " + q.Text(), Rate: limit.Rate{N: q.N, Per: q.Per}, Tokens: 1})
+		charges = append(charges, limit.Charge{Account: account, Rate: limit.Rate{N: q.N, Per: q.Per}, Tokens: 1})
 		of = append(of, OverQuota{Account: key, Quota: q, Rule: r.rule})
 	}
 	if short := s.opts.Quotas.Take(charges); short >= 0 {
@@ -114,14 +115,18 @@ func (s *session) charge(tx *transaction, who policy.Subject, quotas []policy.Qu
 		s.opts.Counters.OverQuota(q.Of, q.Each)
 		return &of[short]
 	}
-	tx.charged = true
+	for _, c := range charges { // what has paid as a stranger has not paid as somebody
+		tx.charged[c.Account] = true
+	}
 	return nil
 }
 
 // mayStrangers takes a recipient of ours from the quotas of those who send without an
-// identity. Who has proved one by now is no stranger.
+// identity. Who has proved one by now is no stranger, but for what users send to the
+// postmaster: no quota of theirs bounds that.
 func (s *session) mayStrangers(tx *transaction, r *refusal) bool {
-	if _, proved := s.provenClient(); proved || tx.identity != "" || len(s.opts.StrangerQuotas) == 0 {
+	_, proved := s.provenClient()
+	if s.Kind == Relay && (proved || tx.identity != "") || len(s.opts.StrangerQuotas) == 0 {
 		return true
 	}
 	return s.charge(tx, policy.Subject{Remote: s.remote}, s.opts.StrangerQuotas, r) == nil
@@ -143,10 +148,11 @@ type badAuthor struct {
 func (b *badAuthor) Error() string { return b.detail }
 
 // checkAuthors demands that whoever relays by a rule writes in From whom that lets
-// him. A message without such a field claims nobody.
+// him; a submission always, also one to the postmaster alone, since its From is believed.
+// A message without such a field claims nobody.
 func (s *session) checkAuthors(tx *transaction, l *lead) error {
 	rules := s.opts.Rules()
-	if tx.rule == "" || rules.Author(tx.subject, mailaddr.Address{}).Allow { // of nobody: only "any" means him, too
+	if tx.rule == "" && s.Kind == Relay || rules.Author(tx.subject, mailaddr.Address{}).Allow { // of nobody: only "any" means him, too
 		return nil
 	}
 	end := headerEnd(l.head, 0)
