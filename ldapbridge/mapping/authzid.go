@@ -40,7 +40,7 @@ func ParseAuthzid(s string) (Request, error) {
 	}
 	dn, ok := strings.CutPrefix(s, dnPrefix)
 	if !ok {
-		return fail(fmt.Errorf("%.80q is neither u: nor dn:", s))
+		return fail(fmt.Errorf("neither u: nor dn: begins %.80q", s))
 	}
 	switch normal, err := NormalDN(dn); {
 	case err != nil:

@@ -145,21 +145,6 @@ func appendHead(dst []byte, tag byte, size int) []byte {
 	return append(dst, tag, 0x84, byte(size>>24), byte(size>>16), byte(size>>8), byte(size))
 }
 
-// headSize is how many octets appendHead writes.
-func headSize(size int) int {
-	switch {
-	case size < 0x80:
-		return 2
-	case size < 1<<8:
-		return 3
-	case size < 1<<16:
-		return 4
-	case size < 1<<24:
-		return 5
-	}
-	return 6
-}
-
 // appendNumber writes a number that is not negative.
 func appendNumber(dst []byte, tag byte, n int32) []byte {
 	switch {

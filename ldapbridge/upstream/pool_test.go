@@ -237,7 +237,7 @@ func TestFailover(t *testing.T) {
 			if err := use(); err != nil || dials() != "/second" {
 				t.Errorf("before %v: %v", pause, err)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			if err := use(); err != nil || dials() != "/first /second" {
 				t.Errorf("after %v: %v", pause, err)
 			}
@@ -316,7 +316,7 @@ func TestIdle(t *testing.T) {
 		}
 		time.Sleep(20*time.Second - 1)
 		lease(t, p, newClient()).Return()
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		if st := p.Stats(); st != (Stats{Idle: 1}) {
 			t.Errorf("%+v", st)
 		}

@@ -44,8 +44,8 @@ access to * by dn.children="ou=people,dc=test" read by * search
 // slapd is a real server with a number of entries below ou=many.
 type slapd struct {
 	*lab.Slapd
-	ca, strange *lab.CA
-	ours        tls.Certificate
+	ca   *lab.CA
+	ours tls.Certificate
 }
 
 func startSlapd(tb testing.TB, entries int) *slapd {

@@ -81,7 +81,7 @@ func (c *Conn) mailParams(s string) (tail string, a asked, refusal string) {
 		return "", a, badParam
 	}
 	for _, p := range list {
-		value, known := p.value, true
+		value := ""
 		switch p.key {
 		case "SIZE":
 			value, refusal = c.sizeParam(p.value)
@@ -90,7 +90,7 @@ func (c *Conn) mailParams(s string) (tail string, a asked, refusal string) {
 		case "AUTH":
 			value, refusal = authParam(p.value)
 		default:
-			value = ""
+			var known bool
 			if known, refusal = c.mailAsked(&a, p); !known {
 				refusal = unknownParam(p)
 			}
