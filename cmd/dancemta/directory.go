@@ -25,6 +25,8 @@ type people struct {
 	files policy.Groups
 	ldap  *directory.Directory // nil: there is none
 	asked bool                 // the configuration says what ldap knows of users
+	// withPasswords are the domains whose users have passwords.
+	withPasswords []dnsname.Name
 }
 
 // Lookup implements policy.Directory. A user is in a group when its file has him, or
@@ -54,6 +56,7 @@ func newPeople(cfg *config.Config, hooks ...func(*directory.Options)) (p people,
 	d := cfg.Directory
 	p.asked = len(d.AddressAttributes) > 0 || d.QuotaAttribute != "" ||
 		slices.ContainsFunc(cfg.Groups, func(g config.Group) bool { return g.Directory != "" })
+	p.withPasswords = d.PasswordDomains
 	p.ldap, err = newDirectory(cfg, hooks...)
 	return p, err
 }
@@ -148,11 +151,14 @@ type livePasswords struct{ p *parts }
 
 // CheckPassword implements saslext.PasswordChecker.
 func (l livePasswords) CheckPassword(ctx context.Context, id saslext.Identity, password saslext.Password) error {
-	d := l.p.live.Load().people.ldap
-	if d == nil {
+	p := l.p.live.Load().people
+	switch {
+	case p.ldap == nil:
 		return errors.New("there is no directory")
+	case !slices.Contains(p.withPasswords, id.Domain): // dropped by a reload, whose rules may let certificates in
+		return fmt.Errorf("password_domains has %s no more", id.Domain)
 	}
-	return d.CheckPassword(ctx, id, password)
+	return p.ldap.CheckPassword(ctx, id, password)
 }
 
 // passwords says who may log in by one.

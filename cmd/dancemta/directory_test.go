@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"dancemta/internal/dnsname"
 	"dancemta/internal/lab"
 	"dancemta/internal/mailaddr"
 	"dancemta/saslext"
@@ -114,6 +115,31 @@ func TestDirectoryAway(t *testing.T) {
 	stopWithOpenSession(t, c)
 }
 
+// TestDomainWithoutPasswords: what a reload has taken from password_domains, where serve
+// still offers PLAIN, has no passwords any more: the new rules may let certificates in.
+func TestDomainWithoutPasswords(t *testing.T) {
+	path := writeDirectoryConfig(t, filepath.Join(t.TempDir(), "gone"))
+	password, err := saslext.NewPassword("x")
+	must(t, err)
+	for domain, want := range map[string]string{
+		"other.test": "password_domains has staff.test no more",
+		"staff.test": "no directory server answers",
+	} {
+		cfg, err := loadConfig(path)
+		must(t, err)
+		cfg.Directory.PasswordDomains = []dnsname.Name{dnsname.MustParse(domain)}
+		l, err := newLive(cfg)
+		must(t, err)
+		t.Cleanup(l.people.close)
+		p := &parts{}
+		p.live.Store(l)
+		err = livePasswords{p}.CheckPassword(t.Context(), identity(t, "ann@staff.test"), password)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", domain, err, want)
+		}
+	}
+}
+
 // TestBadDirectory: what only a DN or a filter shows to be wrong.
 func TestBadDirectory(t *testing.T) {
 	for _, c := range []struct{ old, new, word string }{
@@ -171,6 +197,7 @@ func TestDirectoryWithSlapd(t *testing.T) {
 		}
 	}
 	p := &parts{}
+	l.people.withPasswords = []dnsname.Name{dnsname.MustParse("staff.test")}
 	p.live.Store(l)
 	for text, want := range map[string]error{"two words, ann": nil, "two words, bob": saslext.ErrPassword} {
 		password, err := saslext.NewPassword(text)

@@ -274,6 +274,25 @@ func TestPasswordCodes(t *testing.T) {
 	}
 }
 
+// TestServerTellsPasswords: a server that repeats what it was told is not believed in the
+// log; it says "said so" of all.
+func TestServerTellsPasswords(t *testing.T) {
+	for result, broken := range map[int]bool{53: false, 51: true} {
+		for secret, want := range map[string]string{"said so": "the password in it", "secret": "said so"} {
+			f := newFake(t, func(r request) []*ber.Packet {
+				if r.op == "search" {
+					return []*ber.Packet{entry(rickDN), code(r.op, 0)}
+				}
+				return []*ber.Packet{code(r.op, map[bool]int{true: result}[r.mechanism == ""])}
+			})
+			err := newDirectory(t, Options{}, f).CheckPassword(t.Context(), user(t, "rick@example.org"), password(t, secret))
+			if isTrouble(t, secret, err); !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) || isBroken(err) != broken {
+				t.Errorf("code %d, password %q: %v, broken: %v", result, secret, err, isBroken(err))
+			}
+		}
+	}
+}
+
 // TestNobody: no entry and a wrong password are one thing.
 func TestNobody(t *testing.T) {
 	f := newFake(t, usual)

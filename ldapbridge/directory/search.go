@@ -259,8 +259,20 @@ func (d *Directory) checkPassword(ctx context.Context, id saslext.Identity, pass
 			return fmt.Errorf("bind as %q: %w", e.DN, saslext.ErrPassword)
 		}
 		if err != nil {
-			return fmt.Errorf("bind as %q: %w", e.DN, said(err))
+			return fmt.Errorf("bind as %q: %w", e.DN, without(secret, said(err)))
 		}
 		return nil
 	})
+}
+
+// without is err, but for a text of the server that repeats the password.
+func without(secret string, err error) error {
+	if !strings.Contains(err.Error(), secret) {
+		return err
+	}
+	hidden := errors.New("the server's answer has the password in it")
+	if isBroken(err) {
+		return &brokenError{hidden}
+	}
+	return hidden
 }

@@ -118,15 +118,30 @@ func (s *servers) connect(ctx context.Context, bound bool) (*conn, error) {
 		if !s.breakers[i].allow() {
 			continue
 		}
-		c, err := s.open(ctx, server, bound)
+		c, err := s.try(ctx, i, bound)
 		if err == nil {
-			c.report = func(err error) { s.done(i, err) }
 			return c, nil
 		}
-		s.done(i, err)
 		failures = append(failures, fmt.Errorf("%s: %w", server.Address, err))
 	}
 	return nil, errors.Join(failures...)
+}
+
+// try opens a connection to a server that the breaker lets us ask. What came of the
+// questions is reported by whoever has the connection.
+func (s *servers) try(ctx context.Context, i int, bound bool) (*conn, error) {
+	err := errPanic // at what the server says: else its one try would never end
+	defer func() {
+		if err != nil {
+			s.done(i, err)
+		}
+	}()
+	c, failure := s.open(ctx, s.o.Servers[i], bound)
+	if err = failure; err != nil {
+		return nil, err
+	}
+	c.report = func(err error) { s.done(i, err) }
+	return c, nil
 }
 
 // done takes what came of a question to a server.

@@ -170,6 +170,38 @@ func TestPanicIsAFailure(t *testing.T) {
 	}
 }
 
+// sessions is where a panic in a handshake comes from.
+type sessions struct{ tls.ClientSessionCache }
+
+func (sessions) Get(string) (*tls.ClientSessionState, bool) { panic("x") }
+
+// TestPanicAtTheDoor: one in the handshake is a failure, too, also that of the one try
+// while the breaker is open.
+func TestPanicAtTheDoor(t *testing.T) {
+	f := newFakeTLS(t, true, &tls.Config{})
+	f.server.TLS = &tls.Config{ServerName: "ldap.test", ClientSessionCache: sessions{}}
+	now := time.Unix(1000, 0)
+	d := newDirectory(t, Options{Now: func() time.Time { return now }}, f)
+	panics := func() (did bool) {
+		defer func() { did = recover() != nil }()
+		d.searches.do(t.Context(), func(*conn) error { return nil })
+		return
+	}
+	for i := range breakerFailures {
+		if !panics() {
+			t.Fatalf("question %d was not asked", i)
+		}
+	}
+	for range 2 {
+		if panics() {
+			t.Error("while the breaker is open the server is asked")
+		}
+		if now = now.Add(breakerPause); !panics() {
+			t.Error("after the pause nobody tries the server again")
+		}
+	}
+}
+
 // TestNextServer: the second server answers for the first.
 func TestNextServer(t *testing.T) {
 	gone := &fake{server: Server{Network: "unix", Address: t.TempDir() + "/gone"}}
