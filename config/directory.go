@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ type Directory struct {
 	// directory.group_base: the DN below which they are. Default: base.
 	GroupBase string `toml:"group_base"`
 	// directory.address_attributes: of a user's entry: each value is an address that "directory"
-	// means in a rule, as in ["mail", "mailAlternateAddress"].
+	// means in a rule, as in ["mail", "mailLocalAddress"].
 	AddressAttributes []string `toml:"address_attributes"`
 	// directory.quota_attribute: of a user's entry: its one value names his
 	// [[quota_class]].
@@ -121,7 +122,24 @@ func checkDirectory(c *Config, f *faults) {
 	if d.Timeout.Duration > maxDirectoryTime {
 		f.key("directory.timeout", fmt.Sprintf("%v is longer than clients wait", d.Timeout), `write at most "1m"`)
 	}
+	checkDirectoryAttributes(d, f)
+	checkDirectoryDomains(c, f)
 	checkPasswordDomains(c, f)
+}
+
+// attributeName is the name of an attribute or its OID (RFC 4512 1.4, 2.5), without
+// options: a server would take anything else for one that no entry has.
+var attributeName = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9-]*|[0-9]+(\.[0-9]+)+)$`)
+
+func checkDirectoryAttributes(d Directory, f *faults) {
+	keys := []string{"directory.group_attribute", "directory.quota_attribute", "directory.address_attributes"}
+	for i, names := range [][]string{{d.GroupAttribute}, {d.QuotaAttribute}, d.AddressAttributes} {
+		for _, name := range names {
+			if f.index.has(keys[i]) && f.clean(keys[i]) && !attributeName.MatchString(name) {
+				f.key(keys[i], fmt.Sprintf("%q is no name of an attribute", name), `write one such as "mail"`)
+			}
+		}
+	}
 }
 
 // checkDirectoryBind finds servers that could not be reached safely, or not as anybody.
@@ -193,6 +211,16 @@ func checkPasswordDomains(c *Config, f *faults) {
 		if !reached {
 			f.key(key, fmt.Sprintf("no rule lets users of %q in by a password", domain), fmt.Sprintf(`add a [[rule]] with who = "*@%s" and proved = ["password"]`, domain))
 		}
+	}
+}
+
+// checkProvedByPassword finds a rule for users of whom nobody has a password.
+func checkProvedByPassword(c *Config, f *faults, path string, r Rule) {
+	if !slices.Contains(r.Proved, ProvedByPassword) || !f.clean("directory.password_domains") || !r.Who.IsUser() {
+		return
+	}
+	if !slices.ContainsFunc(c.Directory.PasswordDomains, func(d dnsname.Name) bool { return reaches(r.Who, d) }) {
+		f.key(path+".proved", fmt.Sprintf("no user of %q has a password", r.Who), "add their domain to directory.password_domains, or drop password here")
 	}
 }
 

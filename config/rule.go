@@ -117,6 +117,7 @@ func checkRule(c *Config, f *faults, path string, r Rule) {
 	}
 	checkOwn(f, path, r)
 	checkNeedsDirectory(f, path, r)
+	checkProvedByPassword(c, f, path, r)
 }
 
 func checkRuleGroup(c *Config, f *faults, path string, r Rule) {
@@ -131,7 +132,7 @@ func checkRuleGroup(c *Config, f *faults, path string, r Rule) {
 	switch {
 	case slices.Contains(known, strconv.Quote(r.Group)):
 	case len(known) == 0:
-		f.key(path+".group", fmt.Sprintf("no group is called %q", r.Group), "add a [[group]] with name and members_file")
+		f.key(path+".group", fmt.Sprintf("no group is called %q", r.Group), "add a [[group]] with name, and members_file or directory")
 	default:
 		f.key(path+".group", fmt.Sprintf("no group is called %q", r.Group), "write "+list(known, "or"))
 	}
