@@ -290,12 +290,17 @@ func (c *conn) begin(id int32) {
 	c.mu.Unlock()
 }
 
-// end forgets operations. With the last one the client begins to be idle, or ends if
+// end forgets operations; of two with one ID, of which the second is about to be
+// refused, one. With the last one the client begins to be idle, or ends if
 // the server's stop waits for it.
 func (c *conn) end(ids ...int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open = slices.DeleteFunc(c.open, func(id int32) bool { return slices.Contains(ids, id) })
+	for _, id := range ids {
+		if i := slices.Index(c.open, id); i >= 0 {
+			c.open = slices.Delete(c.open, i, i+1)
+		}
+	}
 	c.active = time.Now()
 	switch {
 	case len(c.open) > 0 || !c.waiting:

@@ -57,10 +57,17 @@ func (c *conn) detach() {
 	l.Return()
 }
 
-// Replies passes on what the server says; see upstream.Sink.
+// Replies passes on what the server says; see upstream.Sink. The lock lasts until the
+// operations are noted as ended: the client may use their IDs again from the moment on
+// that he reads this.
 func (l *lease) Replies(octets []byte, ended []upstream.Done) error {
 	c := l.conn
-	if passed, err := l.pass(octets); !passed {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if l.dead {
+		return nil
+	}
+	if err := c.write(octets); err != nil {
 		return err
 	}
 	for _, d := range ended {
@@ -68,17 +75,6 @@ func (l *lease) Replies(octets []byte, ended []upstream.Done) error {
 		c.end(d.ID)
 	}
 	return nil
-}
-
-func (l *lease) pass(octets []byte) (passed bool, err error) {
-	c := l.conn
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if l.dead {
-		return false, nil
-	}
-	err = c.write(octets)
-	return err == nil, err
 }
 
 // Lost tells the client of operations that the server will not answer any more.
@@ -115,9 +111,7 @@ func (c *conn) send(m message.Message, do func(l *lease) error) error {
 			if err = do(l); err == nil {
 				return nil
 			}
-			if !errors.Is(err, upstream.ErrDuplicate) { // then the ID is the other one's
-				c.end(m.ID)
-			}
+			c.end(m.ID)
 		}
 		if !retry || !errors.Is(err, upstream.ErrGone) {
 			return err
