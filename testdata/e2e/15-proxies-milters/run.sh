@@ -58,10 +58,10 @@ auth external
 user rick@partner.test
 EOT
 chmod 600 "$WORK/msmtprc"
-printf 'From: rick@partner.test\nTo: ann@remote.test\nSubject: story told\n\nHello\n' |
+printf 'From: rick@partner.test\nTo: ann@remote.test\nSubject: story vouched\n\nHello\n' |
 	msmtp --file="$WORK/msmtprc" --from=rick@partner.test ann@remote.test 2> "$WORK/msmtp" ||
 	{ cat "$WORK/msmtp" "$WORK/terminator"; fail "rick, whom the proxy told, could not send"; }
-expect 'with ESMTPA ' "$(delivered 'Subject: story told')"
+expect 'with ESMTPA ' "$(delivered 'Subject: story vouched')"
 expect '"how":"proxy"' "$LOG"
 sed -i 's/^user .*/user morty@partner.test/' "$WORK/msmtprc"
 printf 'Subject: forged\n\nHello\n' | msmtp --file="$WORK/msmtprc" --from=morty@partner.test ann@remote.test 2> "$WORK/forged" &&
