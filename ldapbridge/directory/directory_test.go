@@ -274,6 +274,21 @@ func TestPasswordCodes(t *testing.T) {
 	}
 }
 
+// TestMailboxesAlike: what a server would take for another mailbox is none, and nobody
+// asks about it; names that are merely rare are asked about.
+func TestMailboxesAlike(t *testing.T) {
+	f := newFake(t, finding(entry(rickDN)))
+	d := newDirectory(t, Options{}, f)
+	for local, want := range map[string]bool{
+		`" rick"`: false, `"rick "`: false, `"ri  ck"`: false, "\ufb01nn": false, "\uff52ick": false, "ri\ufe0fck": false,
+		`"ri ck"`: true, "rick+x": true, "\u00fcx": true, "u\u0308x": true, "rick": true,
+	} {
+		if ok, err := d.Exists(t.Context(), mailaddr.MustParse(local+"@example.org")); ok != want || err != nil {
+			t.Errorf("%+q: %v, %v, want %v", local, ok, err, want)
+		}
+	}
+}
+
 // TestServerTellsPasswords: a server that repeats what it was told is not believed in the
 // log; it says "said so" of all.
 func TestServerTellsPasswords(t *testing.T) {

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-ldap/ldap/v3"
+	"golang.org/x/text/unicode/norm"
 
 	"dancemta/internal/mailaddr"
 	"dancemta/saslext"
@@ -224,6 +226,9 @@ func (d *Directory) askRecipient(ctx context.Context, mailbox string) (found[boo
 	if err != nil {
 		return found[bool]{err: err}, 0
 	}
+	if looksLikeAnother(a.Local()) {
+		return found[bool]{known: true}, d.o.Negative
+	}
 	v := values{uid: a.Local(), domain: a.Domain().String(), address: a.Local() + "@" + a.Domain().String()}
 	entries, err := d.search(ctx, d.recipient, v, 1, noAttributes) // several may share one
 	switch {
@@ -233,6 +238,14 @@ func (d *Directory) askRecipient(ctx context.Context, mailbox string) (found[boo
 		return found[bool]{known: true}, d.o.Negative
 	}
 	return found[bool]{value: true, known: true}, d.o.Cache
+}
+
+// looksLikeAnother reports whether a server compares a local part as if it were written
+// in another way (RFC 4518 2.2, 2.3, 2.6): it would find the mailbox of that one. A uid of
+// PRECIS has no such characters.
+func looksLikeAnother(local string) bool {
+	return strings.Trim(local, " ") != local || strings.Contains(local, "  ") ||
+		strings.ContainsFunc(local, func(r rune) bool { return unicode.Is(unicode.Variation_Selector, r) }) || norm.NFKC.String(local) != norm.NFC.String(local)
 }
 
 // checkPassword binds as the user. An empty password never gets here: it would be an
