@@ -115,10 +115,6 @@ func (c *conn) forward(m message.Message, op []byte, p permission) error {
 	if c.conns.Draining() {
 		return c.refuseOp(m, refusal{outcome: goingDownNow, rights: p.rights})
 	}
-	// What the server reads otherwise than we do could hide the control behind it.
-	if err := message.CheckRequest(op); err != nil {
-		return c.refuseOp(m, refusal{outcome: syntax, rights: p.rights, err: err})
-	}
 	out := message.Message{ID: m.ID, Op: op}
 	if len(p.controls) > 0 {
 		out.Controls = message.AppendControls(nil, p.controls...)
@@ -146,6 +142,10 @@ func (c *conn) refuseOp(m message.Message, r refusal) error {
 	c.opts.Counters.Operation(m.Tag().String(), r.outcome.code())
 	if err := c.answer(m.ID, m.Tag().Reply(), r.outcome); err != nil {
 		return err
+	}
+	switch r.outcome.code() {
+	case message.Busy, message.Unavailable:
+		return nil // no fault of the client's, whose program may ask until it is over
 	}
 	if c.refusals++; c.refusals >= c.opts.Limits.Refusals {
 		return errRefused
