@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,9 +20,9 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Look for whatever would keep the server from working",
 		Long: `Read the configuration and the files that it names, try the folder of the queue,
-the resolvers, the directory servers, the next hops of all routes and the way to the postmaster, look at
-the names that other servers know this host by, and say what is wrong and what to
-do about it. Nothing is changed, and a running server is not disturbed. The exit
+the resolvers, the directory servers (as the LDAP bridge, too), the milters, the next
+hops of all routes and the way to the postmaster, look at the names that other servers
+know this host by, and say what is wrong and what to do about it. Nothing is changed, and a running server is not disturbed. The exit
 code is 6 when there is a problem; warnings alone leave it at 0.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -46,7 +47,8 @@ code is 6 when there is a problem; warnings alone leave it at 0.`,
 type report struct {
 	w                  io.Writer
 	problems, warnings int
-	err                error // of the writer
+	said               []string // each problem once, however many find it
+	err                error    // of the writer
 }
 
 func (r *report) line(word, format string, args ...any) {
@@ -64,8 +66,13 @@ func (r *report) warning(format string, args ...any) {
 }
 
 func (r *report) problem(err error) {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if slices.Contains(r.said, text) {
+		return
+	}
+	r.said = append(r.said, text)
 	r.problems++
-	r.line("problem", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	r.line("problem", "%s", text)
 	if e, ok := errors.AsType[*exitError](err); ok {
 		for _, h := range e.hints {
 			r.line("", "hint: %s", h)
@@ -158,7 +165,10 @@ func (r *report) rules(cfg *config.Config) {
 		r.problem(err)
 		return
 	}
-	r.ok("%d rules, %d relay domains", len(cfg.Rules), len(cfg.RelayDomains))
+	r.ok("%s, %s", counted(len(cfg.Rules), "rule"), counted(len(cfg.RelayDomains), "relay domain"))
+	if len(cfg.LDAPRules) > 0 {
+		r.ok("%s of the LDAP bridge", counted(len(cfg.LDAPRules), "rule"))
+	}
 	for _, sentence := range append(l.rules.Unreachable(), l.mapper.Unreachable()...) {
 		r.warning("%s", sentence)
 	}

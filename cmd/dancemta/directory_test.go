@@ -213,3 +213,19 @@ func TestDirectoryWithSlapd(t *testing.T) {
 		t.Errorf("without a directory: %v", err)
 	}
 }
+
+// TestCheckSaysOnce: what two parts of check find is one problem.
+func TestCheckSaysOnce(t *testing.T) {
+	path := writeDirectoryConfig(t, filepath.Join(t.TempDir(), "gone"))
+	text, err := os.ReadFile(path)
+	must(t, err)
+	changed := strings.Replace(string(text), "{address}", "{adress}", 1)
+	if changed == string(text) {
+		t.Fatal("nothing to misspell")
+	}
+	must(t, os.WriteFile(path, []byte(changed), 0o600))
+	code, out, _ := run(t, "check", "--config", path)
+	if code != exitBroken || strings.Count(out, "{adress} is not known") != 1 {
+		t.Errorf("check ends with %d:\n%s", code, out)
+	}
+}

@@ -113,7 +113,7 @@ func newServers(o Options) *servers {
 // connect returns a connection to the first server that has one for us; bound: as
 // ourselves.
 func (s *servers) connect(ctx context.Context, bound bool) (*conn, error) {
-	failures := []error{errNoServer}
+	all := errNoServer // and behind it, in one line, what each of them did
 	for i, server := range s.o.Servers {
 		if !s.breakers[i].allow() {
 			continue
@@ -122,9 +122,9 @@ func (s *servers) connect(ctx context.Context, bound bool) (*conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		failures = append(failures, fmt.Errorf("%s: %w", server.Address, err))
+		all = fmt.Errorf("%w; %s: %w", all, server.Address, err)
 	}
-	return nil, errors.Join(failures...)
+	return nil, all
 }
 
 // try opens a connection to a server that the breaker lets us ask. What came of the
@@ -201,7 +201,13 @@ func (s *servers) talk(ctx context.Context, link *link, server Server) (*conn, e
 
 func (s *servers) bind(c *conn) error {
 	if s.o.Bind.DN == "" {
-		return c.ExternalBind()
+		if err := c.ExternalBind(); err != nil {
+			return fmt.Errorf("bind by EXTERNAL: %w", worded(err))
+		}
+		return nil
 	}
-	return c.Bind(s.o.Bind.DN, s.o.Bind.Password)
+	if err := c.Bind(s.o.Bind.DN, s.o.Bind.Password); err != nil {
+		return fmt.Errorf("bind as %q: %w", s.o.Bind.DN, without(s.o.Bind.Password, worded(err)))
+	}
+	return nil
 }

@@ -315,24 +315,25 @@ func TestProbe(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(request) []*ber.Packet
 		base   string
-		good   bool
+		says   string // "": it is well
 	}{
-		"good":    {found, "ou={domain},ou=people,dc=example,dc=org", true},
-		"nothing": {usual, "ou=people,dc=example,dc=org", false},
+		"good":    {found, "ou={domain},ou=people,dc=example,dc=org", ""},
+		"nothing": {usual, "ou=people,dc=example,dc=org", `search "ou=people,dc=example,dc=org": nothing that we may see: compare directory.base`},
 		"hidden": {func(r request) []*ber.Packet {
 			if r.op == "bind" {
 				return usual(r)
 			}
 			return []*ber.Packet{code(r.op, 32)}
-		}, "ou=people,dc=example,dc=org", false},
-		"our bind": {func(r request) []*ber.Packet { return []*ber.Packet{code(r.op, 49)} }, "ou=people,dc=example,dc=org", false},
+		}, "ou=people,dc=example,dc=org", `search "ou=people,dc=example,dc=org": No Such Object (32): `},
+		"our bind":        {func(r request) []*ber.Packet { return []*ber.Packet{code(r.op, 49)} }, "ou=people,dc=example,dc=org", `no directory server answers; `},
+		"the words of it": {func(r request) []*ber.Packet { return []*ber.Packet{code(r.op, 49)} }, "ou=people,dc=example,dc=org", `: compare directory.bind_dn`},
 	} {
 		f := newFake(t, c.answer)
 		err := newDirectory(t, Options{Base: c.base}, f).Probe(t.Context())
-		if (err == nil) != c.good {
+		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if asked := f.asked(); c.good {
+		if asked := f.asked(); c.says == "" {
 			same(t, name, asked, []string{"bind EXTERNAL ", "search ou=people,dc=example,dc=org (objectClass=*)"})
 		}
 	}

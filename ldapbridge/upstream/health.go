@@ -32,7 +32,8 @@ func pause(failures int) time.Duration {
 // a while, and then tried by one client: the others need not wait for what may fail
 // again.
 func (p *Pool) dial(ctx context.Context) (*conn, error) {
-	var faults []error
+	all := ErrUnavailable // and behind it, in one line, what each server did
+	asked := false
 	for i, s := range p.o.Servers {
 		if !p.mayTry(i) {
 			continue
@@ -47,12 +48,13 @@ func (p *Pool) dial(ctx context.Context) (*conn, error) {
 			return nil, ctx.Err()
 		}
 		p.failed(i, err)
-		faults = append(faults, fmt.Errorf("%v: %w", s, err))
+		all = fmt.Errorf("%w; %v: %w", all, s, err)
+		asked = true
 	}
-	if faults == nil {
+	if !asked {
 		return nil, fmt.Errorf("%w: all failed a moment ago", ErrUnavailable)
 	}
-	return nil, fmt.Errorf("%w: %w", ErrUnavailable, errors.Join(faults...))
+	return nil, all
 }
 
 // mayTry reports whether a server is to be asked. Of one that failed before, only
