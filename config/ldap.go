@@ -27,7 +27,7 @@ type LDAP struct {
 	// ldap.key: the PEM file with its private key. Both are read again on SIGHUP.
 	Key Path `toml:"key"`
 	// ldap.connections: to the directory servers, in all. A client has one for himself
-	// from his first operation until he is idle for 30 seconds. Default 200.
+	// from his first operation until he is idle: for 30 seconds, or for a moment while others wait. Default 200.
 	Connections int `toml:"connections"`
 	// ldap.connection_wait: how long a client waits for one before he hears busy (51).
 	// Default "5s".

@@ -45,6 +45,7 @@ type Lease struct {
 
 	// Under the lock of the connection:
 	cookies map[string]struct{} // of paged searches that may go on
+	used    bool                // an operation was sent, or refused
 	unsure  bool                // nobody knows what the server still keeps for this client
 	over    bool                // given back, closed or lost
 }
@@ -85,6 +86,7 @@ func (p *Pool) Lease(ctx context.Context, sink Sink) (*Lease, error) {
 // function that does. Everything it refuses has not been written; after ErrGone
 // another lease may be tried. What it takes is answered by the sink.
 func (l *Lease) Send(ctx context.Context, m message.Message, as Authzid) error {
+	defer l.use()
 	r, err := inspect(m)
 	if err != nil {
 		return err
@@ -94,6 +96,13 @@ func (l *Lease) Send(ctx context.Context, m message.Message, as Authzid) error {
 		return err
 	}
 	return l.send(ctx, m, controls, r)
+}
+
+// use notes that the client has had his turn.
+func (l *Lease) use() {
+	l.c.mu.Lock()
+	l.used = true
+	l.c.mu.Unlock()
 }
 
 // proxied adds the control that says under whose rights an operation runs. A client

@@ -27,6 +27,7 @@ func (p *Pool) enter(ctx context.Context) error {
 		return ErrBusy
 	}
 	defer p.unqueue()
+	p.reclaim()
 	patience := time.NewTimer(p.o.Wait)
 	defer patience.Stop()
 	select {

@@ -196,8 +196,11 @@ func (c *conn) delivered(err error) error {
 	returned := c.returned
 	c.returned = false
 	c.mu.Unlock()
-	if returned {
+	switch {
+	case returned:
 		c.pool.put(c)
+	case c.pool.isWaitedFor():
+		c.takeBack()
 	}
 	return nil
 }
