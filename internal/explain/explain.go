@@ -31,8 +31,6 @@ type Verifier interface {
 
 // Rules are the rules of sessions; *policy.Rules is one.
 type Rules interface {
-	AllowsClient(l policy.Listener, owner dnsname.Name) bool
-	AllowsUser(l policy.Listener, id saslext.Identity) bool
 	MayActAs(authenticated, authzid saslext.Identity) bool
 	Admits(s policy.Subject) policy.Verdict
 }
@@ -149,10 +147,12 @@ type explanation struct {
 	seen   daneclient.Evidence
 	err    error
 	now    time.Time
+	// otherwise are the rules that would let names in, were these proved in another way.
+	otherwise map[string]string
 }
 
 func (e *Explainer) begin(ctx context.Context, kind string, cred daneclient.Credential) *explanation {
-	x := &explanation{Explainer: e, cred: cred, now: time.Now()}
+	x := &explanation{Explainer: e, cred: cred, now: time.Now(), otherwise: map[string]string{}}
 	if e.Now != nil {
 		x.now = e.Now()
 	}
@@ -177,16 +177,32 @@ func (x *explanation) about(name dnsname.Name) { x.report.Name = name.String() }
 
 // allowsClient asks the rules and notes which one decided.
 func (x *explanation) allowsClient(owner dnsname.Name) bool {
-	allowed := x.Rules.AllowsClient(x.Listener, owner)
-	x.decided(owner.String(), allowed, x.Rules.Admits(policy.Subject{Listener: x.Listener, Client: owner}))
-	return allowed
+	return x.admits(owner.String(), policy.Subject{Client: owner})
 }
 
 func (x *explanation) allowsUser(id saslext.Identity) bool {
 	x.user = id
-	allowed := x.Rules.AllowsUser(x.Listener, id)
-	x.decided(id.ASCIIDomain(), allowed, x.Rules.Admits(policy.Subject{Listener: x.Listener, User: id}))
-	return allowed
+	return x.admits(id.ASCIIDomain(), policy.Subject{User: id})
+}
+
+// admits asks as a session does, which knows how the identity would be proved. A name
+// without a certificate may be told in the handshake, or stand in the certificate.
+func (x *explanation) admits(name string, s policy.Subject) bool {
+	s.Listener, s.Proved = x.Listener, policy.ByCertificate
+	if x.cred.Named {
+		s.Proved = policy.ByExtension
+	}
+	v := x.Rules.Admits(s)
+	if told := s; !v.Allow && len(x.cred.Chain) == 0 {
+		if told.Proved = policy.ByExtension; x.Rules.Admits(told).Allow {
+			v = x.Rules.Admits(told)
+		}
+	}
+	if s.Proved = 0; !v.Allow && x.Rules.Admits(s).Allow {
+		x.otherwise[clean(name)] = x.Rules.Admits(s).Rule
+	}
+	x.decided(name, v.Allow, v)
+	return v.Allow
 }
 
 func (x *explanation) decided(name string, allowed bool, v policy.Verdict) {

@@ -318,3 +318,34 @@ func TestRulesDecide(t *testing.T) {
 		t.Errorf("%d queries for a name that a rule denies", asked)
 	}
 }
+
+// TestProofs: a rule that wants another proof lets nobody in, here as in a session.
+func TestProofs(t *testing.T) {
+	w := newWorld(t)
+	rick, err := saslext.ParseIdentity("rick@partner.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		proof   policy.Proof
+		chain   bool
+		verdict string
+	}{
+		{policy.ByCertificate, true, explain.Accepted}, {policy.ByExtension, true, explain.Refused}, {policy.ByPassword, true, explain.Refused},
+		{policy.ByCertificate, false, explain.Open}, {policy.ByExtension, false, explain.Open}, {policy.ByPassword, false, explain.Refused},
+	} {
+		rules, err := policy.New(policy.Options{Rules: []policy.Rule{{Who: pattern.MustParse("*@partner.test"), Allow: true, Proved: []policy.Proof{c.proof}, Line: 7}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := w.explainer()
+		e.Rules = rules
+		r := e.UserName(t.Context(), rick)
+		if c.chain {
+			r = e.User(t.Context(), shown(w.Rick.Credential))
+		}
+		if r.Verdict != c.verdict || r.Verdict == explain.Refused && (r.Reason != "not-allowed" || !strings.Contains(r.Hints[0], `rule "*@partner.test" (line 7) lets rick@partner.test in, but not when it is proved in this way`)) {
+			t.Errorf("proved %v, with a certificate %v: %s %s %q", c.proof, c.chain, r.Verdict, r.Reason, r.Hints)
+		}
+	}
+}
