@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,7 @@ not asked: "explain client" and "explain user" show how an identity is proved,
 	}
 	f.register(c)
 	c.Flags().StringVar(&f.peer, "peer", "", "the IP `address` that the peer comes from (default: none that a rule names)")
-	c.Flags().StringVar(&f.proved, "proved", "certificate", "how the identity is proved: certificate, extension, proxy or password")
+	c.Flags().StringVar(&f.proved, "proved", "", "how the identity is `proved`: certificate, extension, proxy or password (default: certificate; password where directory.password_domains has the user's domain)")
 	c.Flags().StringVar(&f.author, "header-from", "", "the `address` in the From field (default: FROM)")
 	return c
 }
@@ -93,6 +94,9 @@ func (f *senderFlags) explain(ctx context.Context, s policy.Subject, from, to, a
 	if err != nil {
 		return nil, err
 	}
+	if f.proved == "" && slices.Contains(cfg.Directory.PasswordDomains, s.User.Domain) {
+		s.Proved = policy.ByPassword // the one way that they have
+	}
 	s.Listener = policy.Listener{Name: listener.Name, TakesClients: listener.Kind == smtpd.Relay}
 	e := explain.SenderExplainer{Rules: l.rules, Directory: l.people, Anybody: listener.Kind == smtpd.Relay, Reply: func(step string, v policy.Verdict, identity string) string {
 		if step == "login" && !s.User.IsZero() {
@@ -118,7 +122,9 @@ func (f *senderFlags) subject(word string) (s policy.Subject, err error) {
 		return s, nil
 	}
 	proved, ok := proofs[config.Proof(f.proved)]
-	if !ok {
+	if f.proved == "" {
+		proved = policy.ByCertificate
+	} else if !ok {
 		return s, usage(fmt.Errorf("--proved %s: not known", f.proved), "write certificate, extension, proxy or password")
 	}
 	if s.Proved = proved; strings.Contains(word, "@") {

@@ -145,6 +145,35 @@ func TestExplainSender(t *testing.T) {
 	}
 }
 
+// TestExplainSenderByPassword: who has a password is taken to have told it.
+func TestExplainSenderByPassword(t *testing.T) {
+	config := writeRules(t, "")
+	text, err := os.ReadFile(config)
+	must(t, err)
+	more := `
+[[rule]]
+who    = "*@staff.test"
+action = "allow"
+proved = ["password"]
+
+[directory]
+servers          = ["unix:/nowhere/ldapi"]
+base             = "dc=staff,dc=test"
+filter           = "(mail={address})"
+password_domains = ["staff.test"]
+`
+	must(t, os.WriteFile(config, append(text, more...), 0o600))
+	for word, want := range map[string]int{"": exitOK, "--proved=password": exitOK, "--proved=certificate": exitRefused} {
+		args := []string{"explain", "sender", "sue@staff.test", "sue@staff.test", "x@remote.test", "--config", config}
+		if word != "" {
+			args = append(args, word)
+		}
+		if code, out, text := run(t, args...); code != want {
+			t.Errorf("%s: code %d: %s%s", word, code, out, text)
+		}
+	}
+}
+
 // Files of groups that say something wrong stop the start, and the file has its line.
 func TestBadGroupFile(t *testing.T) {
 	config := writeRules(t, "")

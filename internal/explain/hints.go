@@ -94,7 +94,7 @@ func (x *explanation) ruleHints() []string {
 		case x.otherwise[n.Name] != "":
 			hints = append(hints, fmt.Sprintf("rule %s lets %s in, but not when it is proved in this way: see proved in it", x.otherwise[n.Name], n.Name))
 			if x.report.Kind == kindUser {
-				hints = append(hints, `where that is "password", no certificate counts: "dancemta explain sender" with --proved password shows what such a user may send`)
+				hints = append(hints, `where that is "password", no certificate counts: "dancemta explain sender" shows what such a user may send`)
 			}
 		case x.report.Kind == kindUser:
 			hints = append(hints, fmt.Sprintf(`add a rule: %s who = %q (or for all users of the domain: %q), action = "allow"%s`, x.ruleTable(), n.Name, "*@"+x.user.Domain.String(), x.ruleRest()))
