@@ -39,10 +39,10 @@ refused() {
 }
 
 # Who has a password sends as himself, and as whom his entry says.
-send ann@staff.test 'two words, ann' ann@staff.test 'story plain, own'
-expect 'with ESMTPSA' "$(delivered 'Subject: story plain, own')"
-send Ann@staff.test 'two words, ann' press@staff.test 'story plain, listed'
-delivered 'Subject: story plain, listed' > /dev/null
+send ann@staff.test 'two words, ann' ann@staff.test 'story password, own'
+expect 'with ESMTPSA' "$(delivered 'Subject: story password, own')"
+send Ann@staff.test 'two words, ann' press@staff.test 'story password, listed'
+delivered 'Subject: story password, listed' > /dev/null
 refused '553 5.7.1 This sender address is not for ann@staff.test' ann@staff.test 'two words, ann' bob@staff.test forged
 expect '"how":"plain"' "$LOG"
 # He is none of the group that may write.
@@ -61,9 +61,9 @@ user ann@staff.test
 password two words, ann
 EOT
 chmod 600 "$WORK/msmtprc"
-printf 'From: ann@staff.test\nTo: ann@remote.test\nSubject: story plain by msmtp\n\nHello\n' |
+printf 'From: ann@staff.test\nTo: ann@remote.test\nSubject: story password by msmtp\n\nHello\n' |
 	msmtp --file="$WORK/msmtprc" --from=ann@staff.test ann@remote.test
-delivered 'Subject: story plain by msmtp' > /dev/null
+delivered 'Subject: story password by msmtp' > /dev/null
 
 # One text for all who are not let in. An empty password, which slapd would take for
 # nobody's and call a success, never reaches it.
@@ -104,10 +104,10 @@ if rcpt other@listed.test; then fail 'a mailbox that nobody knows'; fi
 expect '450 4.4.1' "$WORK/said"
 slapd_start
 deadline=$((SECONDS + 30))
-until send ann@staff.test 'two words, ann' ann@staff.test 'story plain, again'; do
+until send ann@staff.test 'two words, ann' ann@staff.test 'story password, again'; do
 	[ $SECONDS -lt $deadline ] || { cat "$WORK/said"; fail 'slapd is back, and nobody notices'; }
 	sleep 0.1
 done
-delivered 'Subject: story plain, again' > /dev/null
+delivered 'Subject: story password, again' > /dev/null
 
 if grep -qF 'two words' "$LOG" || grep -qF "$(printf '\0ann@staff.test\0two words, ann' | base64 -w 0)" "$LOG"; then fail 'a password is in the log'; fi
