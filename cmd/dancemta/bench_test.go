@@ -146,7 +146,7 @@ func startParts(tb testing.TB, config string) (p *parts, addresses map[string]st
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		p.smtp.Drain(ctx)
+		p.drain(ctx)
 		wait.Wait()
 		p.close()
 	})

@@ -67,7 +67,7 @@ func newBridge(t *testing.T, n *lab.Internet, upstream string) *child {
 	return startServer(t, config)
 }
 
-func newInternet(t *testing.T) *lab.Internet {
+func newInternet(t testing.TB) *lab.Internet {
 	t.Helper()
 	n, err := lab.NewInternet(time.Now())
 	must(t, err)

@@ -58,28 +58,39 @@ func TestLDAPFigures(t *testing.T) {
 		t.Skip(err)
 	}
 	n := newInternet(t)
-	direct := n.GatewayCA.Issue(lab.LeafOptions{CommonName: "rick"})
 	s := figureSlapd(t, n)
-	dir := t.TempDir()
-	must(t, n.WritePKI(dir))
-	config := filepath.Join(dir, "dancemta.toml")
-	text := strings.Replace(fmt.Sprintf(bridgeConfig, n.DNS.Addr(), "ldaps://"+s.LDAPS), "debug", "info", 1) + bridgeTLS +
-		fmt.Sprintf("connections = %d\n", 2*ldapFigureIdle)
-	must(t, os.WriteFile(config, []byte(text), 0o600))
 	t.Setenv(collectEnv, "1")
-	bridge := startServer(t, config)
-	f := &ldapFigures{t: t, time: d, bridge: &figureServer{pid: bridge.cmd.Process.Pid}, ways: []ldapWay{
-		{"slapd", s.LDAPS, clientTLS(n, lab.DirectoryName, direct), nil},
-		{"bridge", bridge.addresses["ldaps"], clientTLS(n, lab.ServerName, n.Rick.Credential), nil},
-	}}
+	bridge := startServer(t, figureBridge(t, n, s))
+	f := &ldapFigures{t: t, time: d, bridge: &figureServer{pid: bridge.cmd.Process.Pid}, ways: ldapWays(n, s, bridge.addresses)}
 	f.idle()
 	f.compare("base search, 1 connection", 1)
 	f.compare(fmt.Sprintf("base search, %d connections", ldapFigureConns), ldapFigureConns)
 }
 
+// figureBridge writes the settings of a bridge before s.
+func figureBridge(t testing.TB, n *lab.Internet, s *lab.Slapd) (config string) {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, n.WritePKI(dir))
+	config = filepath.Join(dir, "dancemta.toml")
+	text := strings.Replace(fmt.Sprintf(bridgeConfig, n.DNS.Addr(), "ldaps://"+s.LDAPS), "debug", "info", 1) + bridgeTLS +
+		fmt.Sprintf("connections = %d\n", 2*ldapFigureIdle)
+	must(t, os.WriteFile(config, []byte(text), 0o600))
+	return config
+}
+
+// ldapWays are the direct way and that through the bridge.
+func ldapWays(n *lab.Internet, s *lab.Slapd, bridge map[string]string) []ldapWay {
+	direct := n.GatewayCA.Issue(lab.LeafOptions{CommonName: "rick"})
+	return []ldapWay{
+		{"slapd", s.LDAPS, clientTLS(n, lab.DirectoryName, direct), nil},
+		{"bridge", bridge["ldaps"], clientTLS(n, lab.ServerName, n.Rick.Credential), nil},
+	}
+}
+
 // figureSlapd is the example's slapd, where a certificate of our own says that it is
 // rick, who has 2,000 connections.
-func figureSlapd(t *testing.T, n *lab.Internet) *lab.Slapd {
+func figureSlapd(t testing.TB, n *lab.Internet) *lab.Slapd {
 	t.Helper()
 	dir := openFolder(t)
 	for _, d := range []string{"db", "run"} {
@@ -110,7 +121,7 @@ type loadClient struct {
 	buffer []byte
 }
 
-func (w *ldapWay) dial(t *testing.T) *loadClient {
+func (w *ldapWay) dial(t testing.TB) *loadClient {
 	t.Helper()
 	conn, err := tls.Dial("tcp", w.address, w.tls)
 	must(t, err)
@@ -127,7 +138,7 @@ func (w *ldapWay) dial(t *testing.T) *loadClient {
 }
 
 // answer reads to the end of an operation, which is the only one.
-func (c *loadClient) answer(t *testing.T) ldapmessage.Code {
+func (c *loadClient) answer(t testing.TB) ldapmessage.Code {
 	for {
 		m, err := ldapmessage.ReadInto(c.buffer, c.r, ldapmessage.Limits{Elements: -1})
 		if err != nil {
@@ -145,7 +156,7 @@ func (c *loadClient) answer(t *testing.T) ldapmessage.Code {
 	}
 }
 
-func (c *loadClient) search(t *testing.T) bool {
+func (c *loadClient) search(t testing.TB) bool {
 	_, err := c.conn.Write(c.ask)
 	return err == nil && c.answer(t) == 0
 }

@@ -167,7 +167,7 @@ func (s *stage) workFolder(t *testing.T, story string) string {
 }
 
 // openFolder is a temporary folder that the users of daemons can enter.
-func openFolder(t *testing.T) string {
+func openFolder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dancemta-stories-")
 	must(t, err)
@@ -259,7 +259,7 @@ func (s *stage) play(t *testing.T, dir string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(fmt.Errorf("stage: %w", err))
