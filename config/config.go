@@ -417,7 +417,7 @@ type Limits struct {
 	// limits.data_rate: the octets per second that a message must come at on average,
 	// two minutes being free. Default 128.
 	DataRate int `toml:"data_rate"`
-	// limits.memory: the memory of this process from which on new sessions get 421.
+	// limits.memory: the memory of this process from which on new sessions get 421, and new clients of the LDAP bridge busy (51).
 	// Default: three quarters of what the machine, or its control group, has.
 	Memory Size `toml:"memory"`
 	// limits.free_space: what the disk of state_dir must have left; below it mail gets

@@ -59,7 +59,8 @@ type LDAP struct {
 	Handshakes int `toml:"handshakes"`
 	// ldap.outstanding: operations of one client that have no reply yet. Default 64.
 	Outstanding int `toml:"outstanding"`
-	// ldap.request_size: the largest request. Default "256KiB".
+	// ldap.request_size: the largest request, after a bind; before one 16 KiB are enough
+	// for everybody. Default "256KiB".
 	RequestSize Size `toml:"request_size"`
 	// ldap.search_entries: entries that one search may bring, where the client does not
 	// ask for fewer. Default: as the directory server says.

@@ -217,7 +217,7 @@ func (c *conn) requests() error {
 			return err
 		}
 		_ = c.raw.SetReadDeadline(time.Now().Add(c.opts.Limits.Request))
-		m, err := message.ReadInto(c.buffer, c.in, c.opts.Limits.Message)
+		m, err := message.ReadInto(c.buffer, c.in, c.messageLimits())
 		if err != nil {
 			return err
 		}
@@ -228,6 +228,16 @@ func (c *conn) requests() error {
 			return err
 		}
 	}
+}
+
+// messageLimits are those of the next request. A client who has not bound needs a bind,
+// TLS or the root DSE, and gets no more memory than these.
+func (c *conn) messageLimits() message.Limits {
+	l := c.opts.Limits.Message
+	if c.user == nil && (l.Bytes == 0 || l.Bytes > unboundMessage) {
+		l.Bytes = unboundMessage
+	}
+	return l
 }
 
 // serveOne does one request. An error ends the connection.
@@ -311,7 +321,11 @@ func (c *conn) end(ids ...int32) {
 	}
 }
 
+// outstanding counts the operations that are not answered. One whose last reply is on
+// its way to the client just now is not done before that; he may have read it already.
 func (c *conn) outstanding() int {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open)

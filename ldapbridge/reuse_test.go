@@ -1,6 +1,7 @@
 package ldapbridge
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,28 @@ func TestEndedBeforeTheNext(t *testing.T) {
 		defer c.close()
 		if got := c.code(compareOp("dc=a")); got != message.Success || free > 0 {
 			t.Errorf("%v, and the lock is free: %d", got, free)
+		}
+	})
+}
+
+// TestSizeBeforeBind: who has not bound gets little memory, and afterwards enough.
+func TestSizeBeforeBind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.shut()
+		large := searchOp("dc="+strings.Repeat("x", unboundMessage), 2)
+		for _, listener := range []string{"ldap", "open"} {
+			c := w.dial(listener).listen()
+			c.send(large)
+			if closed, code := c.isClosed(); !closed || code != message.ProtocolError {
+				t.Errorf("%s: closed %v, %v", listener, closed, code)
+			}
+			c.close()
+		}
+		c := w.bound("rick@partner.test")
+		defer c.close()
+		if got := c.code(large); got != message.Success {
+			t.Errorf("who has bound: %v", got)
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"dancemta/config"
 	"dancemta/daneclient/clientid"
 	"dancemta/internal/crowd"
+	"dancemta/internal/limit"
 	"dancemta/internal/metrics"
 	"dancemta/internal/servercert"
 	"dancemta/ldapbridge"
@@ -92,7 +93,7 @@ func (p *parts) bridgeOptions(pool *upstream.Pool) ldapbridge.Options {
 		Verifier: p.verifier, Pool: pool,
 		Rules:          func() *mapping.Mapper { return p.live.Load().mapper },
 		NamingContexts: c.NamingContexts,
-		Crowd:          newLDAPCrowd(c),
+		Crowd:          newLDAPCrowd(c, p.cfg.Limits.Memory),
 		Limits: ldapbridge.Limits{
 			Message: ldapmessage.Limits{Bytes: int(c.RequestSize.Bytes)},
 			Idle:    c.IdleTimeout.Duration, Anonymous: c.AnonymousTimeout.Duration, Connection: c.ConnectionTime.Duration, Write: c.WriteTimeout.Duration,
@@ -118,12 +119,17 @@ func ldapListener(l config.LDAPListener, c config.DANE) ldapbridge.Listener {
 	}
 }
 
-// newLDAPCrowd makes the bounds of all clients of the bridge together.
-func newLDAPCrowd(c config.LDAP) *crowd.Crowd {
-	return crowd.New(crowd.Options{
+// newLDAPCrowd makes the bounds of all clients of the bridge together. The memory is
+// that of the process, which mail sessions share.
+func newLDAPCrowd(c config.LDAP, memory config.Size) *crowd.Crowd {
+	o := crowd.Options{
 		Connections: min(orElse(c.Clients, ldapClients), descriptorPlaces()), Handshakes: c.Handshakes,
 		PerAddress: orElse(c.ClientsPerAddress, ldapClientsPerAddress), PerNetwork: orElse(c.ClientsPerNetwork, ldapClientsPerNetwork),
-	})
+	}
+	if bound := memoryBound(memory); bound > 0 {
+		o.Overload = limit.NewMemory(bound).Over
+	}
+	return crowd.New(o)
 }
 
 func orElse(n, otherwise int) int {
