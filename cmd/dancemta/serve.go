@@ -39,9 +39,9 @@ func newServe() *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server in the foreground; the log goes to standard error.
 
-SIGHUP reads rules (of the LDAP bridge, too), relay domains, recipient files, the
-certificates, DKIM keys, the trust anchors and the log level again; a mistake in them
-keeps the old ones. SIGTERM stops: sessions may end their message or their LDAP
+SIGHUP reads rules (of the LDAP bridge, too), groups, the directory, relay domains,
+recipient files, routes, certificates, DKIM keys, the trust anchors and the log level
+again; a mistake in them keeps the old ones. SIGTERM stops: sessions may end their message or their LDAP
 operations, deliveries too, the queue stays on disk.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
