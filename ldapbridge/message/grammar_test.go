@@ -246,3 +246,13 @@ func FuzzCheckRequest(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkCheckRequest(b *testing.B) {
+	op := octets(b, requests["search"])
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := CheckRequest(op); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
