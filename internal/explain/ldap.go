@@ -112,7 +112,7 @@ func (x *explanation) mappingHints(e *mapping.Error) []string {
 
 func (r *Report) printLDAP(t *table) {
 	l := r.LDAP
-	if l == nil {
+	if l == nil || l.Asked == "" && l.Acts == "" { // nobody there, as when no entry is found
 		return
 	}
 	t.head("directory")

@@ -132,5 +132,9 @@ func TestLDAPUserName(t *testing.T) {
 		if mapped := r.LDAP != nil && r.LDAP.DN != ""; mapped != (tt.verdict == explain.Open) {
 			t.Errorf("%s: %+v", tt.user, r.LDAP)
 		}
+		var text strings.Builder
+		if err := r.Print(&text); err != nil || strings.Contains(text.String(), "\ndirectory\n") != (tt.verdict == explain.Open) {
+			t.Errorf("%s: %v: a heading with nothing below, or none:\n%s", tt.user, err, text.String())
+		}
 	}
 }
