@@ -22,8 +22,9 @@ func newCheck() *cobra.Command {
 		Long: `Read the configuration and the files that it names, try the folder of the queue,
 the resolvers, the directory servers (as the LDAP bridge, too), the milters, the next
 hops of all routes and the way to the postmaster, look at the names that other servers
-know this host by, and say what is wrong and what to do about it. Nothing is changed, and a running server is not disturbed. The exit
-code is 6 when there is a problem; warnings alone leave it at 0.`,
+know this host by, and say what is wrong and what to do about it. Nothing is changed,
+and a running server is not disturbed. The exit code is 6 when there is a problem;
+warnings alone leave it at 0.`,
 		Args: exactArgs(0, "no words"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)

@@ -45,7 +45,7 @@ not asked: "explain client" and "explain user" show how an identity is proved,
 	}
 	f.register(c)
 	c.Flags().StringVar(&f.peer, "peer", "", "the IP `address` that the peer comes from (default: none that a rule names)")
-	c.Flags().StringVar(&f.proved, "proved", "", "how the identity is `proved`: certificate, extension, proxy or password (default: certificate; password where directory.password_domains has the user's domain)")
+	c.Flags().StringVar(&f.proved, "proved", "", "the `proof` of the identity: certificate, extension, proxy or password (default: certificate, or password where users have one)")
 	c.Flags().StringVar(&f.author, "header-from", "", "the `address` in the From field (default: FROM)")
 	return c
 }
