@@ -29,6 +29,10 @@ type LDAP struct {
 	// ldap.connections: to the directory servers, in all. A client has one for himself
 	// from his first operation until he is idle: for 30 seconds, or for a moment while others wait. Default 200.
 	Connections int `toml:"connections"`
+	// ldap.connections_per_domain: how many of these the users of one domain keep busy at
+	// once, so that no partner keeps the others out; further requests get busy (51). Whoever
+	// is nobody counts as of one domain more. Default: three quarters of connections.
+	PerDomain int `toml:"connections_per_domain"`
 	// ldap.connection_wait: how long a client waits for one before he hears busy (51).
 	// Default "5s".
 	ConnectionWait Duration `toml:"connection_wait"`

@@ -138,7 +138,7 @@ func TestFull(t *testing.T) {
 		Authzid:      []Authzid{{pat("rick@example.org"), pat("boss@example.org")}},
 		LDAP: LDAP{Upstream: []DirectoryServer{"ldaps://ldap.example.org:636", "ldap://[2001:db8::389]:389", "unix:/run/slapd/ldapi"},
 			Roots: in("ldap-roots.pem"), Certificate: in("bridge.pem"), Key: in("bridge.key"), Connections: 100, ConnectionWait: Duration{3 * time.Second},
-			IdleConnections: 4, ConnectTimeout: Duration{8 * time.Second}, ReplyTimeout: minutes(2), ReplySize: Size{4 << 20},
+			PerDomain: 12, IdleConnections: 4, ConnectTimeout: Duration{8 * time.Second}, ReplyTimeout: minutes(2), ReplySize: Size{4 << 20},
 			NamingContexts: []string{"dc=example,dc=org"}, Clients: 2000, ClientsPerAddress: 200, ClientsPerNetwork: 400, Handshakes: 300, Outstanding: 32,
 			RequestSize: Size{128 << 10}, SearchEntries: 50000, SearchTime: minutes(1), IdleTimeout: minutes(30), AnonymousTimeout: Duration{30 * time.Second},
 			ConnectionTime: Duration{12 * time.Hour}, WriteTimeout: Duration{45 * time.Second}},

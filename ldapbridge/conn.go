@@ -17,6 +17,7 @@ import (
 
 	"dancemta/daneclient"
 	"dancemta/internal/crowd"
+	"dancemta/internal/dnsname"
 	"dancemta/internal/limit"
 	"dancemta/internal/maillog"
 	"dancemta/ldapbridge/message"
@@ -52,8 +53,11 @@ type conn struct {
 	answers []byte // for results of our own
 
 	mu      sync.Mutex
-	open    []int32 // message IDs of operations that the server has not answered
-	waiting bool    // for the first octet of a request
+	working bool         // this client has a place in the share of domain
+	sending bool         // and is about to have one more operation outstanding
+	domain  dnsname.Name // of the user who took it
+	open    []int32      // message IDs of operations that the server has not answered
+	waiting bool         // for the first octet of a request
 	active  time.Time
 }
 
@@ -312,6 +316,7 @@ func (c *conn) end(ids ...int32) {
 		}
 	}
 	c.active = time.Now()
+	c.restLocked()
 	switch {
 	case len(c.open) > 0 || !c.waiting:
 	case c.conns.Draining():

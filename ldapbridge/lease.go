@@ -50,6 +50,7 @@ func (c *conn) detach() {
 	c.mu.Lock()
 	open := c.open
 	c.open = nil
+	c.restLocked()
 	c.mu.Unlock()
 	for _, id := range open {
 		_ = l.Abandon(context.WithoutCancel(c.ctx), id) // an error closes the connection there, which is as good
@@ -104,6 +105,10 @@ var errRefused = errors.New("refused too often")
 
 // send forwards a request, once more if the connection was lost since the last one.
 func (c *conn) send(m message.Message, do func(l *lease) error) error {
+	if !c.work() {
+		return errShare
+	}
+	defer c.rest()
 	for retry := true; ; retry = false {
 		l, err := c.attach()
 		if err == nil {

@@ -19,10 +19,11 @@ type Limits struct {
 	LeaseIdle  time.Duration // 30 s: how long a client keeps a connection to the server for its next operation
 	Paging     time.Duration // 5 min: the same while a paged search is open, whose cookie belongs to it
 
-	Binds    int // 10: refused binds in a row before a Notice of Disconnection
-	Refusals int // 100: the same for operations
-	Entries  int // entries that a search may bring; 0: as many as the server gives
-	Seconds  int // that a search may take; 0: as many as the server gives
+	Binds     int // 10: refused binds in a row before a Notice of Disconnection
+	Refusals  int // 100: the same for operations
+	PerDomain int // 150: clients of one domain with operations outstanding
+	Entries   int // entries that a search may bring; 0: as many as the server gives
+	Seconds   int // that a search may take; 0: as many as the server gives
 }
 
 // withDefaults returns l with every zero field filled in.
@@ -38,6 +39,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Binds == 0 {
 		l.Binds = 10
+	}
+	if l.PerDomain == 0 {
+		l.PerDomain = 150 // three quarters of what upstream.Options has
 	}
 	if l.Refusals == 0 {
 		l.Refusals = 100

@@ -57,6 +57,7 @@ type Server struct {
 	opts   Options
 	fronts map[string]*front
 	dse    *dse
+	shares *shares
 }
 
 // front is one listener.
@@ -81,7 +82,7 @@ func New(o Options) (*Server, error) {
 	if o.Crowd == nil {
 		o.Crowd = crowd.New(crowd.Options{})
 	}
-	s := &Server{opts: o, fronts: map[string]*front{}, dse: newDSE(o.Pool)}
+	s := &Server{opts: o, fronts: map[string]*front{}, dse: newDSE(o.Pool), shares: newShares(o.Limits)}
 	for _, l := range o.Listeners {
 		f := &front{Server: s, Listener: l, conns: crowd.NewSet[*conn]()}
 		if f.Names == (daneclient.Sources{}) {

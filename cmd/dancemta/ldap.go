@@ -97,7 +97,8 @@ func (p *parts) bridgeOptions(pool *upstream.Pool) ldapbridge.Options {
 		Limits: ldapbridge.Limits{
 			Message: ldapmessage.Limits{Bytes: int(c.RequestSize.Bytes)},
 			Idle:    c.IdleTimeout.Duration, Anonymous: c.AnonymousTimeout.Duration, Connection: c.ConnectionTime.Duration, Write: c.WriteTimeout.Duration,
-			Entries: c.SearchEntries, Seconds: int((c.SearchTime.Duration + time.Second - 1) / time.Second),
+			PerDomain: orElse(c.PerDomain, max(c.Connections*3/4, 1)),
+			Entries:   c.SearchEntries, Seconds: int((c.SearchTime.Duration + time.Second - 1) / time.Second),
 		},
 		ExplainFlags: explainFlagsFor(p.path), Counters: p.ldapCounters(), Logger: p.log,
 	}
