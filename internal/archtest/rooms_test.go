@@ -25,11 +25,11 @@ var rooms = map[string]string{
 	"smtpd/quotamail": "internal/mailaddr internal/maillog",                          // gathers and writes: no sessions, no queue
 	"smtpd/policy":    "saslext internal/dnsname internal/mailaddr internal/pattern", // pure verdicts: no sockets
 
-	"ldapbridge":           "ldapbridge/mapping ldapbridge/message ldapbridge/upstream saslext saslext/door daneclient internal/crowd internal/limit internal/maillog", // not mail
-	"ldapbridge/mapping":   "saslext internal/pattern",                                                                                                                 // pure: no sockets, no look-ups of its own
-	"ldapbridge/directory": "saslext internal/limit internal/mailaddr internal/maillog internal/recall",                                                                // answers about users: not who asks, and why
-	"ldapbridge/upstream":  "ldapbridge/message internal/maillog",                                                                                                      // not who the client is, nor what he may do
-	"ldapbridge/message":   "",                                                                                                                                         // octets alone: no sockets, no rules
+	"ldapbridge":           "ldapbridge/mapping ldapbridge/message ldapbridge/upstream saslext saslext/door daneclient internal/crowd internal/dnsname internal/limit internal/maillog", // not mail
+	"ldapbridge/mapping":   "saslext internal/pattern",                                                                                                                                  // pure: no sockets, no look-ups of its own
+	"ldapbridge/directory": "saslext internal/limit internal/mailaddr internal/maillog internal/recall",                                                                                 // answers about users: not who asks, and why
+	"ldapbridge/upstream":  "ldapbridge/message internal/maillog",                                                                                                                       // not who the client is, nor what he may do
+	"ldapbridge/message":   "",                                                                                                                                                          // octets alone: no sockets, no rules
 
 	"saslext":             "saslext/usercert daneclient daneclient/tlsa internal/dnsname internal/pattern",
 	"saslext/door":        "saslext daneclient daneclient/clientid internal/dnsname", // TLS and verdicts: no mail, no LDAP
