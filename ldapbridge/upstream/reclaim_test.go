@@ -80,6 +80,7 @@ func TestRestingLeases(t *testing.T) {
 					t.Errorf("the connection was kept: %v", kept)
 				}
 				second.Return()
+				synctest.Wait() // its reader may be on its way back from the client
 				if s := p.Stats(); s.Leased != 0 {
 					t.Errorf("%+v", s)
 				}
