@@ -54,12 +54,9 @@ e2e: build ## stories and oracles against real servers
 race: ## the suite under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 900s ./...
 
-# Two targets at a time, each with one worker: most of a short run is starting up. Where goroutines make
-# coverage vary, Go would spend the whole time on making inputs smaller.
+# Two targets at a time, each with one worker: most of a short run is starting up.
 fuzz: ## every fuzz target for FUZZTIME
-	@grep -r --include='*_test.go' '^func Fuzz' . | sed 's|/[^/]*:func | |; s|(.*||' | sort | \
-	xargs -P 2 -L 1 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 $$0 2>&1) && \
-		echo "ok   $$0 $$1" || { echo "FAIL $$0 $$1"; echo "$$out"; exit 255; }'
+	@grep -r --include='*_test.go' '^func Fuzz' . | sed 's|/[^/]*:func | |; s|(.*| $(FUZZTIME)|' | sort | GO=$(GO) xargs -P 2 -L 1 .ci/fuzz
 
 figures: ## the whole server beside Postfix, where that is installed and we are root, and beside slapd; FIGURETIME each
 	DANCEMTA_FIGURES=$(FIGURETIME) $(GO) test -count=1 -v -timeout 1800s -run '^Test(LDAP)?Figures$$' ./cmd/dancemta
