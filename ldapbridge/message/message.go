@@ -6,11 +6,14 @@
 // on verbatim, and a search of 100,000 entries costs no decoding. What the octets
 // say is checked before that: lengths are definite, as RFC 4511 5.1 wants, every
 // element ends where its parent says, and neither depth nor number is without
-// bound. Two readers that agree on all lengths cannot be made to see two messages.
+// bound. A server may look at less than that, so a request that is forwarded must be in
+// the one form that everybody reads alike (grammar.go).
 //
 // Values are read and written by go-asn1-ber (decode.go, encode.go). Only where
 // elements begin and end is found out here before (frame.go): the library bounds
-// neither memory nor number, and would decode what is passed on as it came.
+// neither memory nor number, and would decode what is passed on as it came. The parts
+// of a search and the code of a result are found in the same way, since a tree of
+// packets would cost more than all else that a bridge does for them.
 //
 // Start with Read, then the Parse functions (request.go, control.go) and the Append
 // functions (response.go). It is pure: no sockets, no rules.
