@@ -1,56 +1,27 @@
 # Mail to a stock Postfix in signed zones: as DANE and MTA-STS demand, or not at all. nginx has
 # the policies. A second Postfix hides STARTTLS, as somebody in the middle would.
 . ../lib.sh
+. ../postfix.sh
 
-conf=$WORK/conf
-mkdir -p "$conf" "$WORK/spool" "$WORK/data" "$WORK/log" "$WORK/mail" "$WORK/www/.well-known"
-chown postfix "$WORK/data" "$WORK/mail"
-chmod 755 "$WORK"
-
+postfix_new mx.out.test
+postfix_mailboxes
 for domain in key ca wrong hidden clear sts other; do
 	echo "ann@$domain.out.test $domain.out.test"
 done > "$conf/boxes"
-cat > "$conf/main.cf" <<EOT
-compatibility_level = 3.6
-queue_directory = $WORK/spool
-data_directory = $WORK/data
-maillog_file = $WORK/log/mail
-maillog_file_prefixes = $WORK
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.out.test
-mydestination =
+cat >> "$conf/main.cf" <<EOT
 inet_interfaces = loopback-only
-inet_protocols = ipv4
-alias_maps =
-alias_database =
 virtual_mailbox_domains = static:OK
 virtual_mailbox_maps = texthash:$conf/boxes
-virtual_mailbox_base = $WORK/mail
-virtual_uid_maps = static:$(id -u postfix)
-virtual_gid_maps = static:$(id -g postfix)
-virtual_minimum_uid = 1
 smtpd_tls_chain_files = $WORK/mx.key, $WORK/mx.pem
 smtpd_tls_loglevel = 1
 EOT
-cat > "$conf/master.cf" <<EOT
+cat >> "$conf/master.cf" <<EOT
 127.0.0.2:$MXPORT inet n - n - - smtpd -o smtpd_tls_security_level=may
 127.0.0.4:$MXPORT inet n - n - - smtpd -o smtpd_tls_security_level=none
-cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
-rewrite   unix  - - n - - trivial-rewrite
-bounce    unix  - - n - 0 bounce
-defer     unix  - - n - 0 bounce
-trace     unix  - - n - 0 bounce
 tlsmgr    unix  - - n 1000? 1 tlsmgr
-anvil     unix  - - n - 1 anvil
-error     unix  - - n - - error
-retry     unix  - - n - - error
-virtual   unix  - n n - - virtual
-proxymap  unix  - - n - - proxymap
-postlog   unix-dgram n - n - 1 postlogd
 EOT
 
+mkdir -p "$WORK/www/.well-known"
 printf 'version: STSv1\r\nmode: enforce\r\nmx: sts-mx.out.test\r\nmax_age: 86400\r\n' > "$WORK/www/.well-known/mta-sts.txt"
 cat > "$WORK/nginx.conf" <<EOT
 daemon off;
@@ -71,9 +42,9 @@ http {
 EOT
 nginx -c "$WORK/nginx.conf" -e "$WORK/nginx.log" > "$WORK/nginx.out" 2>&1 &
 web=$!
-trap 'kill $web 2> /dev/null || true; postfix -c "$conf" abort > /dev/null 2>&1' EXIT
-postfix -c "$conf" start > "$WORK/start" 2>&1 || { cat "$WORK/start" "$WORK/log/mail"; fail "postfix did not start"; }
-wait_for 'daemon started' "$WORK/log/mail"
+trap 'kill $web 2> /dev/null || true; postfix_abort' EXIT
+postfix_start
+wait_for 'daemon started' "$POSTFIX_LOG"
 
 cat > "$WORK/msmtprc" <<EOT
 account default

@@ -2,6 +2,7 @@
 # second of two next hops when nobody is at the first; and several messages at once to a stock
 # Postfix, the large ones by BDAT.
 . ../lib.sh
+. ../postfix.sh
 
 chmod 755 "$WORK"
 mkdir -p "$WORK/socket"
@@ -22,50 +23,22 @@ sink unix "unix:$WORK/socket/lmtp" -L
 sink tcp "127.0.0.1:$tcp" -L
 sink hop "127.0.0.1:$hop" -h smtp.hop.test
 
-conf=$WORK/conf bdat=$((30000 + $$ % 2000))
-mkdir -p "$conf" "$WORK/spool" "$WORK/data" "$WORK/postlog" "$WORK/mail"
-chown postfix "$WORK/data" "$WORK/mail"
-cat > "$conf/main.cf" <<EOT
-compatibility_level = 3.6
-queue_directory = $WORK/spool
-data_directory = $WORK/data
-maillog_file = $WORK/postlog/mail
-maillog_file_prefixes = $WORK
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.post.test
-mydestination =
+bdat=$((30000 + $$ % 2000))
+postfix_new mx.post.test
+postfix_mailboxes
+cat >> "$conf/main.cf" <<EOT
 inet_interfaces = loopback-only
-inet_protocols = ipv4
-alias_maps =
-alias_database =
 smtpd_tls_security_level = none
 smtpd_recipient_limit = 3
 virtual_mailbox_domains = post.test
 virtual_mailbox_maps = static:box
-virtual_mailbox_base = $WORK/mail
-virtual_uid_maps = static:$(id -u postfix)
-virtual_gid_maps = static:$(id -g postfix)
-virtual_minimum_uid = 1
 EOT
-cat > "$conf/master.cf" <<EOT
+cat >> "$conf/master.cf" <<EOT
 127.0.0.1:$bdat inet n - n - - smtpd
-cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
-rewrite   unix  - - n - - trivial-rewrite
-bounce    unix  - - n - 0 bounce
-defer     unix  - - n - 0 bounce
-trace     unix  - - n - 0 bounce
-anvil     unix  - - n - 1 anvil
-error     unix  - - n - - error
-retry     unix  - - n - - error
-virtual   unix  - n n - - virtual
-proxymap  unix  - - n - - proxymap
-postlog   unix-dgram n - n - 1 postlogd
 EOT
-trap 'kill $pids 2> /dev/null || true; postfix -c "$conf" abort > /dev/null 2>&1 || true' EXIT
-postfix -c "$conf" start > "$WORK/start" 2>&1 || { cat "$WORK/start" "$WORK/postlog/mail"; fail "postfix did not start"; }
-wait_for 'daemon started' "$WORK/postlog/mail"
+trap 'kill $pids 2> /dev/null || true; postfix_abort' EXIT
+postfix_start
+wait_for 'daemon started' "$POSTFIX_LOG"
 
 cat > "$WORK/routes.toml" <<EOT
 hostname   = "out.example.test"
@@ -157,10 +130,10 @@ expect 'X-Helo-Args: hello.example.test' "$WORK/hop."
 # of many chunks, whose lines begin with dots.
 printf 'From: rick@far.test\nSubject: story seven\n\nHello\n' |
 	msmtp --host=127.0.0.1 --port="$port" --tls=off --auth=off --from=rick@far.test a@post.test b@post.test c@post.test d@post.test e@post.test f@post.test g@post.test
-wait_for 'status=sent' "$WORK/postlog/mail"
+wait_for 'status=sent' "$POSTFIX_LOG"
 deadline=$((SECONDS + 30))
-until [ "$(grep -c 'to=<[a-g]@post.test>.*status=sent' "$WORK/postlog/mail")" = 7 ]; do
-	[ $SECONDS -lt $deadline ] || { cat "$WORK/postlog/mail" "$WORK/log" >&2; fail "not all of seven have their mail"; }
+until [ "$(grep -c 'to=<[a-g]@post.test>.*status=sent' "$POSTFIX_LOG")" = 7 ]; do
+	[ $SECONDS -lt $deadline ] || { cat "$POSTFIX_LOG" "$WORK/log" >&2; fail "not all of seven have their mail"; }
 	sleep 0.1
 done
 if grep -F '"msg":"deferred"' "$WORK/log" | grep -F '@post.test'; then fail "somebody had to wait"; fi
@@ -169,4 +142,4 @@ msmtp --host=127.0.0.1 --port="$port" --tls=off --auth=off --from=rick@far.test 
 wait_for '.20000 all work' "$WORK/mail/box"
 sed -n '/^\.1 all work/,/^\.20000 all work/p' "$WORK/mail/box" | cmp - <(sed 1,3d "$WORK/large") || fail "the large message is another one"
 # Its log tells the commands of each session: BDAT for the large one, DATA for the small ones.
-wait_for ' bdat=' "$WORK/postlog/mail"
+wait_for ' bdat=' "$POSTFIX_LOG"

@@ -3,6 +3,7 @@
 # none, and with one whose zone proves nothing or cannot be proved; and Postfix with each of them at
 # once. (Exim is TestStoriesEximSender.) Then Postfix's smtp-source brings many messages at once, and each arrives once.
 . ../lib.sh
+. ../postfix.sh
 
 # Each by_PROGRAM CERT PORT SENDER SUBJECT [FLAG...] sends one message as CERT ("": with none) to
 # ann@remote.test, and leaves what was said in $WORK/said.
@@ -90,43 +91,18 @@ by_gsasl || true # it may find nothing to do, and no fault in that
 if grep -qE '^250.AUTH.*EXTERNAL|^235' "$WORK/said"; then cat "$WORK/said"; fail 'EXTERNAL for a client without a certificate'; fi
 
 # Postfix with a certificate for each sender: its services differ in that alone.
-chmod 755 "$WORK"
-conf=$WORK/conf
-mkdir -p "$conf" "$WORK/spool" "$WORK/data" "$WORK/postlog"
-chown postfix "$WORK/data"
-cat > "$conf/main.cf" <<EOT
-compatibility_level = 3.6
-queue_directory = $WORK/spool
-data_directory = $WORK/data
-maillog_file = $WORK/postlog/mail
-maillog_file_prefixes = $WORK
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mta.partner.test
-mydestination =
+postfix_new mta.partner.test
+cat >> "$conf/main.cf" <<EOT
 inet_interfaces = loopback-only
-inet_protocols = ipv4
-alias_maps =
-alias_database =
 default_transport = discard
 smtp_tls_security_level = encrypt
 smtp_tls_CAfile = $PKI/server-ca.pem
 sender_dependent_default_transport_maps = texthash:$conf/transports
 EOT
-cat > "$conf/master.cf" <<'EOT'
+cat >> "$conf/master.cf" <<'EOT'
 pickup    unix  n - n 60 1 pickup
-cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
-rewrite   unix  - - n - - trivial-rewrite
-bounce    unix  - - n - 0 bounce
-defer     unix  - - n - 0 bounce
-trace     unix  - - n - 0 bounce
 tlsmgr    unix  - - n 1000? 1 tlsmgr
 discard   unix  - - n - - discard
-error     unix  - - n - - error
-retry     unix  - - n - - error
-proxymap  unix  - - n - - proxymap
-postlog   unix-dgram n - n - 1 postlogd
 EOT
 # postfix_as NAME CERT PORT SENDER FLAG...: mail of this sender leaves by this service.
 postfix_as() {
@@ -145,14 +121,14 @@ postfix_as wrong wrong "$RELAY" wrong@partner.test smtp_tls_loglevel=1
 postfix_as none '' "$RELAY" none@partner.test smtp_tls_loglevel=1
 postfix_as unsigned unsigned "$RELAY" a@unsigned.test smtp_tls_loglevel=1
 postfix_as bogus bogus "$RELAY" a@bogus.test smtp_tls_loglevel=1
-trap 'postfix -c "$conf" abort > /dev/null 2>&1' EXIT
-postfix -c "$conf" start > "$WORK/start" 2>&1 || { cat "$WORK/start" "$WORK/postlog/mail"; fail 'postfix did not start'; }
+trap postfix_abort EXIT
+postfix_start
 # by_postfix NAME SENDER STATUS WORD: what becomes of its mail, with this word in Postfix's log.
 by_postfix() {
 	local deadline=$((SECONDS + 30))
 	printf 'From: %s\nSubject: story postfix %s\n\nHello\n' "$2" "$1" | sendmail -C "$conf" -f "$2" "$1@remote.test"
-	until grep -F "to=<$1@remote.test>" "$WORK/postlog/mail" | grep -F status= > "$WORK/status"; do
-		[ $SECONDS -lt $deadline ] || { cat "$WORK/postlog/mail"; fail "postfix $1: no status"; }
+	until grep -F "to=<$1@remote.test>" "$POSTFIX_LOG" | grep -F status= > "$WORK/status"; do
+		[ $SECONDS -lt $deadline ] || { cat "$POSTFIX_LOG"; fail "postfix $1: no status"; }
 		sleep 0.1
 	done
 	expect "status=$3" "$WORK/status"

@@ -3,56 +3,27 @@
 # exactly one message or none, its octets are those that were sent, and what we say to it holds no
 # lone CR or LF. matrix.py is the sender, the wire to Postfix that it taps, and the judge.
 . ../lib.sh
+. ../postfix.sh
 
-chmod 755 "$WORK"
-conf=$WORK/conf
-mkdir -p "$conf" "$WORK/spool" "$WORK/data" "$WORK/postlog" "$WORK/mail"
-chown postfix "$WORK/data" "$WORK/mail"
-cat > "$conf/main.cf" <<EOT
-compatibility_level = 3.6
-queue_directory = $WORK/spool
-data_directory = $WORK/data
-maillog_file = $WORK/postlog/mail
-maillog_file_prefixes = $WORK
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.post.test
-mydestination =
-inet_protocols = ipv4
-alias_maps =
-alias_database =
+postfix_new mx.post.test
+postfix_mailboxes
+cat >> "$conf/main.cf" <<EOT
 smtpd_tls_security_level = none
 smtpd_forbid_bare_newline = no
 smtpd_forbid_unauth_pipelining = no
 virtual_mailbox_domains = bdat.test, data.test
 virtual_mailbox_maps = static:box/
-virtual_mailbox_base = $WORK/mail
 virtual_mailbox_limit = 0
-virtual_uid_maps = static:$(id -u postfix)
-virtual_gid_maps = static:$(id -g postfix)
-virtual_minimum_uid = 1
 EOT
 # Its two doors are sockets in spool/public, so that no port is to be found for them.
-cat > "$conf/master.cf" <<'EOT'
+cat >> "$conf/master.cf" <<'EOT'
 bdat      unix  n - n - - smtpd
 data      unix  n - n - - smtpd
 	-o smtpd_discard_ehlo_keywords=chunking
-cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
-rewrite   unix  - - n - - trivial-rewrite
-bounce    unix  - - n - 0 bounce
-defer     unix  - - n - 0 bounce
-trace     unix  - - n - 0 bounce
-anvil     unix  - - n - 1 anvil
-error     unix  - - n - - error
-retry     unix  - - n - - error
-virtual   unix  - n n - - virtual
-proxymap  unix  - - n - - proxymap
-postlog   unix-dgram n - n - 1 postlogd
 EOT
 pids=
-trap 'kill $pids 2> /dev/null || true; postfix -c "$conf" abort > /dev/null 2>&1 || true' EXIT
-postfix -c "$conf" start > "$WORK/start" 2>&1 || { cat "$WORK/start" "$WORK/postlog/mail"; fail "postfix did not start"; }
+trap 'kill $pids 2> /dev/null || true; postfix_abort' EXIT
+postfix_start
 
 # matrix.py listens for us, tells where, and waits for the word where we listen.
 mkfifo "$WORK/where"
@@ -88,5 +59,5 @@ pids="$pids $!"
 wait_for '"msg":"ready"' "$WORK/log"
 sed -n 's/.*"msg":"listening".*"address":"127.0.0.1:\([0-9]*\)".*/\1/p' "$WORK/log" >&3
 exec 3>&-
-wait $matrix || { cat "$WORK/matrix"; tail -n 20 "$WORK/log" "$WORK/postlog/mail"; fail "the matrix"; }
+wait $matrix || { cat "$WORK/matrix"; tail -n 20 "$WORK/log" "$POSTFIX_LOG"; fail "the matrix"; }
 expect 'all is well' "$WORK/matrix"

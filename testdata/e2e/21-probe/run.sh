@@ -2,56 +2,27 @@
 # does not know is refused here, so that nobody gets a bounce; it is asked once, however many ask us;
 # and when it is away, mail waits at its sender's, or is taken, as the domain says.
 . ../lib.sh
+. ../postfix.sh
 
 # An address of this process's own, so that its ports are free.
 ip=127.$((64 + ($$ >> 16 & 63))).$(($$ >> 8 & 255)).$(($$ & 255)) box=2501
 
-chmod 755 "$WORK"
-conf=$WORK/conf
-mkdir -p "$conf" "$WORK/spool" "$WORK/data" "$WORK/postlog" "$WORK/mail"
-chown postfix "$WORK/data" "$WORK/mail"
-cat > "$conf/main.cf" <<EOT
-compatibility_level = 3.6
-queue_directory = $WORK/spool
-data_directory = $WORK/data
-maillog_file = $WORK/postlog/mail
-maillog_file_prefixes = $WORK
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = mx.box.test
-mydestination =
-inet_protocols = ipv4
-alias_maps =
-alias_database =
+postfix_new mx.box.test
+postfix_mailboxes
+cat >> "$conf/main.cf" <<EOT
 smtpd_tls_security_level = none
 smtpd_recipient_restrictions =
 	check_recipient_access inline:{ {later@strict.test = 450 4.2.1 later} {later@lenient.test = 450 4.2.1 later} {slow@strict.test = sleep 2} }
 	reject_unauth_destination
 virtual_mailbox_domains = strict.test, lenient.test
 virtual_mailbox_maps = inline:{ ann@strict.test=ann slow@strict.test=slow ann@lenient.test=lenient bob@lenient.test=bob later@lenient.test=later }
-virtual_mailbox_base = $WORK/mail
-virtual_uid_maps = static:$(id -u postfix)
-virtual_gid_maps = static:$(id -g postfix)
-virtual_minimum_uid = 1
 EOT
-cat > "$conf/master.cf" <<EOT
+cat >> "$conf/master.cf" <<EOT
 $ip:$box inet n - n - - smtpd
-cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
-rewrite   unix  - - n - - trivial-rewrite
-bounce    unix  - - n - 0 bounce
-defer     unix  - - n - 0 bounce
-trace     unix  - - n - 0 bounce
-anvil     unix  - - n - 1 anvil
-error     unix  - - n - - error
-retry     unix  - - n - - error
-virtual   unix  - n n - - virtual
-proxymap  unix  - - n - - proxymap
-postlog   unix-dgram n - n - 1 postlogd
 EOT
 server=
-trap 'kill $server 2> /dev/null || true; postfix -c "$conf" abort > /dev/null 2>&1 || true' EXIT
-backend() { postfix -c "$conf" "$1" > "$WORK/$1" 2>&1 || { cat "$WORK/$1" "$WORK/postlog/mail"; fail "postfix $1"; }; }
+trap 'kill $server 2> /dev/null || true; postfix_abort' EXIT
+backend() { postfix -c "$conf" "$1" > "$WORK/$1" 2>&1 || { cat "$WORK/$1" "$POSTFIX_LOG"; fail "postfix $1"; }; }
 backend start
 
 cat > "$WORK/config.toml" <<EOT
@@ -103,11 +74,11 @@ total=0
 sessions() {
 	local seen deadline=$((SECONDS + 30))
 	total=$((total + $1))
-	until seen=$(grep -c 'smtpd.*: connect from' "$WORK/postlog/mail" || true); [ "$seen" -ge $total ]; do
-		[ $SECONDS -lt $deadline ] || { cat "$WORK/postlog/mail" >&2; fail "Postfix has $seen sessions, not $total"; }
+	until seen=$(grep -c 'smtpd.*: connect from' "$POSTFIX_LOG" || true); [ "$seen" -ge $total ]; do
+		[ $SECONDS -lt $deadline ] || { cat "$POSTFIX_LOG" >&2; fail "Postfix has $seen sessions, not $total"; }
 		sleep 0.1
 	done
-	[ "$seen" = $total ] || { cat "$WORK/postlog/mail" >&2; fail "Postfix has $seen sessions, not $total"; }
+	[ "$seen" = $total ] || { cat "$POSTFIX_LOG" >&2; fail "Postfix has $seen sessions, not $total"; }
 }
 
 # answers WANT QUESTIONS MAILBOX [SENDER]: RCPT gets this reply, and Postfix is asked so often for it.
@@ -129,8 +100,8 @@ answers '450 4.4.1' 0 later@strict.test # for a moment it is left alone
 answers '250 2.1.5' 1 later@lenient.test
 expect '"reply":"550 5.1.1"' "$WORK/log"
 # We ask with the null sender, as a bounce would come, and bring no message.
-grep -q 'reject: RCPT from .*<nobody@strict.test>.* from=<> to=<nobody@strict.test>' "$WORK/postlog/mail" || fail 'the question was another one'
-if grep -qE ' (data|bdat)=' "$WORK/postlog/mail"; then fail 'a question brought a message'; fi
+grep -q 'reject: RCPT from .*<nobody@strict.test>.* from=<> to=<nobody@strict.test>' "$POSTFIX_LOG" || fail 'the question was another one'
+if grep -qE ' (data|bdat)=' "$POSTFIX_LOG"; then fail 'a question brought a message'; fi
 
 # Fifteen ask at once for a mailbox that takes Postfix two seconds: it is asked once.
 waiting=
@@ -168,4 +139,4 @@ answers '550 5.1.1' 1 else@strict.test
 # No bounce was sent to anybody: not by us, not by Postfix.
 if grep -F '"msg":"bounced"' "$WORK/log"; then fail 'we sent a bounce'; fi
 if grep -lF 'nobody@strict.test' "$SINK"/*.eml; then fail 'a sender has a bounce'; fi
-if grep -F 'status=bounced' "$WORK/postlog/mail"; then fail 'Postfix sent a bounce'; fi
+if grep -F 'status=bounced' "$POSTFIX_LOG"; then fail 'Postfix sent a bounce'; fi
