@@ -37,6 +37,9 @@ wait_for() {
 	done
 }
 
+# free_port: a port of 127.0.0.1 that nobody listens on now.
+free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'; }
+
 # wait_port PORT: somebody listens on this port of 127.0.0.1 within 30 seconds. It reads the kernel's
 # table: a connection would be a session that a server with one turn spends on it.
 wait_port() {

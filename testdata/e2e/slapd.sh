@@ -5,7 +5,7 @@
 #   SLAPD_PORT    its port for ldaps
 SLAPD_DIR=$WORK/slapd
 SLAPD_SOCKET=$SLAPD_DIR/ldapi
-SLAPD_PORT=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport')
+SLAPD_PORT=$(free_port)
 
 # slapd_load LDIF...: makes a new directory of these files.
 slapd_load() {

@@ -31,7 +31,7 @@ app=$!
 trap 'kill $app $web 2> /dev/null || true' EXIT
 web=
 wait_for 'port ' "$WORK/app"
-port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport')
+port=$(free_port)
 cat > "$WORK/nginx.conf" <<EOT
 daemon off;
 master_process off;

@@ -2,7 +2,6 @@
 # and which tells users before a second one; and opendkim as a milter behind a third.
 . ../lib.sh
 
-free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'; }
 one=$(free_port) two=$(free_port)
 cat > "$WORK/haproxy.cfg" <<EOT
 defaults
